@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MPL-2.0
+use gst::ClockTime;
+
+/// Name of the custom meta that carries a result.
+pub const EMOTION_META: &str = "GstEmotionMeta";
+/// Name of the element message posted once per result, with the same fields.
+pub const EMOTION_MESSAGE: &str = "mvp-emotion";
+
+/// How much of one modality's window was there, and how good it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModalityState {
+    /// `video`, or the name of the physiology modality (`eda`, `ecg`, ...).
+    pub name: String,
+    /// Share of the window that holds usable samples, 0–1.
+    pub coverage: f64,
+    /// Share of the received samples that passed the signal checks, 0–1.
+    pub quality: f64,
+}
+
+/// One answer of the network, as it rides on a video buffer.
+///
+/// All times are nanoseconds; `window_start` and `window_end` are running time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmotionMeta {
+    /// Probability of the high-valence class, 0–1.
+    pub valence: f64,
+    /// Probability of the high-arousal class, 0–1.
+    pub arousal: f64,
+    /// The bundle's label for this answer.
+    pub label: String,
+    /// 0 (a guess) to 1 (certain), see `mvpfusion`.
+    pub confidence: f64,
+    /// `p-<class>`, where the bundle has classes.
+    pub classes: Vec<(String, f64)>,
+    pub window_start: ClockTime,
+    pub window_end: ClockTime,
+    /// Running time of the buffer minus `window_end`; zero on the bus message.
+    pub age: ClockTime,
+    /// One entry per modality of the bundle, video first.
+    pub modalities: Vec<ModalityState>,
+    /// Counts results from 0, in order, without holes.
+    pub sequence: u64,
+    /// Name and version of the bundle.
+    pub model: String,
+    /// The execution provider that ran the network.
+    pub provider: String,
+    /// From the snapshot of the window to the finished answer.
+    pub inference_time: ClockTime,
+    /// The window is not yet full.
+    pub warming_up: bool,
+    /// The answer is older than it should be: inference or input stalled.
+    pub stale: bool,
+}
+
+impl EmotionMeta {
+    /// The fields as a structure named `name`, with the field names of the public surface.
+    pub fn to_structure(&self, name: &str) -> gst::Structure {
+        let mut s = gst::Structure::builder(name)
+            .field("valence", self.valence)
+            .field("arousal", self.arousal)
+            .field("label", self.label.as_str())
+            .field("confidence", self.confidence)
+            .field("window-start", self.window_start.nseconds())
+            .field("window-end", self.window_end.nseconds())
+            .field("age", self.age.nseconds())
+            .field("sequence", self.sequence)
+            .field("model", self.model.as_str())
+            .field("provider", self.provider.as_str())
+            .field("inference-time", self.inference_time.nseconds())
+            .field("warming-up", self.warming_up)
+            .field("stale", self.stale)
+            .build();
+        for (class, p) in &self.classes {
+            s.set(format!("p-{class}"), *p);
+        }
+        for m in &self.modalities {
+            s.set(format!("coverage-{}", m.name), m.coverage);
+            s.set(format!("quality-{}", m.name), m.quality);
+        }
+        s
+    }
+
+    /// Reads a structure made by [`EmotionMeta::to_structure`].
+    ///
+    /// # Errors
+    /// Names the first field that is missing or of another type.
+    pub fn from_structure(s: &gst::StructureRef) -> Result<Self, gst::glib::BoolError> {
+        fn get<'a, T: gst::glib::value::FromValue<'a>>(
+            s: &'a gst::StructureRef,
+            field: &str,
+        ) -> Result<T, gst::glib::BoolError> {
+            s.get::<T>(field)
+                .map_err(|e| gst::glib::bool_error!("{} field '{}': {}", s.name(), field, e))
+        }
+        let mut classes = Vec::new();
+        let mut modalities = Vec::new();
+        for field in s.fields() {
+            if let Some(class) = field.strip_prefix("p-") {
+                classes.push((class.to_string(), get(s, field)?));
+            } else if let Some(name) = field.strip_prefix("coverage-") {
+                modalities.push(ModalityState {
+                    name: name.to_string(),
+                    coverage: get(s, field)?,
+                    quality: get(s, &format!("quality-{name}"))?,
+                });
+            }
+        }
+        let time = |field: &str| get::<u64>(s, field).map(ClockTime::from_nseconds);
+        Ok(Self {
+            valence: get(s, "valence")?,
+            arousal: get(s, "arousal")?,
+            label: get(s, "label")?,
+            confidence: get(s, "confidence")?,
+            classes,
+            window_start: time("window-start")?,
+            window_end: time("window-end")?,
+            age: time("age")?,
+            modalities,
+            sequence: get(s, "sequence")?,
+            model: get(s, "model")?,
+            provider: get(s, "provider")?,
+            inference_time: time("inference-time")?,
+            warming_up: get(s, "warming-up")?,
+            stale: get(s, "stale")?,
+        })
+    }
+
+    /// Puts the result on `buffer`, replacing an earlier one.
+    pub fn attach(&self, buffer: &mut gst::BufferRef) -> Result<(), gst::glib::BoolError> {
+        super::replace_custom_meta(buffer, EMOTION_META, &self.to_structure(EMOTION_META))
+    }
+
+    /// The result on `buffer`, if there is one that can be read.
+    pub fn from_buffer(buffer: &gst::BufferRef) -> Option<Self> {
+        let meta = gst::meta::CustomMeta::from_buffer(buffer, EMOTION_META).ok()?;
+        Self::from_structure(meta.structure()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_a_buffer() {
+        gst::init().expect("gst");
+        crate::meta::register();
+        let mut meta = EmotionMeta {
+            valence: 0.25,
+            arousal: 0.75,
+            label: "tense".into(),
+            confidence: 0.5,
+            classes: vec![("tense".into(), 0.6), ("calm".into(), 0.4)],
+            window_start: ClockTime::ZERO,
+            window_end: ClockTime::from_seconds(60),
+            age: ClockTime::from_mseconds(33),
+            modalities: vec![
+                ModalityState {
+                    name: "video".into(),
+                    coverage: 0.9,
+                    quality: 1.0,
+                },
+                ModalityState {
+                    name: "eda".into(),
+                    coverage: 0.8,
+                    quality: 0.7,
+                },
+            ],
+            sequence: 7,
+            model: "m 1".into(),
+            provider: "cpu".into(),
+            inference_time: ClockTime::from_mseconds(2),
+            warming_up: false,
+            stale: true,
+        };
+        let mut buffer = gst::Buffer::new();
+        let buf = buffer.get_mut().expect("own buffer");
+        meta.attach(buf).expect("attach");
+        assert_eq!(EmotionMeta::from_buffer(buf), Some(meta.clone()));
+        // A second attach replaces: fields of the first must not linger.
+        meta.classes.clear();
+        meta.sequence = 8;
+        meta.attach(buf).expect("attach again");
+        assert_eq!(EmotionMeta::from_buffer(buf), Some(meta));
+        assert_eq!(buf.iter_meta::<gst::Meta>().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_field_is_named() {
+        gst::init().expect("gst");
+        let s = gst::Structure::builder(EMOTION_META)
+            .field("valence", 0.1)
+            .build();
+        let e = EmotionMeta::from_structure(&s).expect_err("incomplete");
+        assert!(e.to_string().contains("arousal"), "{e}");
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What travels on video buffers: [`EmotionMeta`] and [`FaceUnitsMeta`].
+//!
+//! Both are `GstCustomMeta`: no header is needed to read them from C
+//! (`gst_buffer_get_custom_meta`), Python (`buf.get_custom_meta`) or Rust. They
+//! are registered without tags, so that converting, scaling or encoding elements
+//! keep them: a result describes the person, not the pixels.
+
+mod emotion;
+mod face_units;
+
+pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, ModalityState};
+pub use face_units::{FACE_REGION, FACE_UNITS_META, FaceUnitsMeta};
+
+/// Registers the metadata types; safe to call more than once.
+pub fn register() {
+    for name in [EMOTION_META, FACE_UNITS_META] {
+        if !gst::meta::CustomMeta::is_registered(name) {
+            gst::meta::CustomMeta::register(name, &[]);
+        }
+    }
+}
+
+/// Replaces (or adds) the custom meta `name` on `buffer` with the fields of `fields`.
+fn replace_custom_meta(
+    buffer: &mut gst::BufferRef,
+    name: &str,
+    fields: &gst::StructureRef,
+) -> Result<(), gst::glib::BoolError> {
+    while let Ok(old) = gst::meta::CustomMeta::from_mut_buffer(buffer, name) {
+        old.remove()
+            .map_err(|_| gst::glib::bool_error!("the existing {} on the buffer is locked", name))?;
+    }
+    let mut meta = gst::meta::CustomMeta::add(buffer, name)?;
+    let structure = meta.mut_structure();
+    for (field, value) in fields.iter() {
+        structure.set_value(field, value.clone());
+    }
+    Ok(())
+}
