@@ -1,1 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
+//! Physiological samples made ready for the network, causally: what comes out for
+//! an instant depends on nothing after it but the one sample needed to interpolate.
+//!
+//! [`Conditioner`]: raw samples with their times → checks (finite, not saturated, not
+//! flat) → Butterworth filters at the sender's rate → resampling to a fixed grid by
+//! time stamp → running normalisation → [`GridPoint`]s.
+
+mod checks;
+mod conditioner;
+mod filter;
+mod normalise;
+mod resample;
+
+pub use checks::{CheckSpec, Counts};
+pub use conditioner::{Conditioner, GridPoint, SignalSpec};
+pub use filter::{Cascade, FilterSpec};
+pub use normalise::{NormalisationSpec, Normaliser};
+pub use resample::{Grid, Resampler};

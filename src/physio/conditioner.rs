@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: MPL-2.0
+use super::checks::Checker;
+use super::{
+    Cascade, CheckSpec, Counts, FilterSpec, Grid, NormalisationSpec, Normaliser, Resampler,
+};
+use serde::Deserialize;
+
+/// How one physiological signal is made ready for the network.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SignalSpec {
+    /// The modality, and the name of the pad: `eda`, `ecg`, `ppg`, ...
+    pub name: String,
+    /// Grid rate in Hz.
+    pub rate: f64,
+    /// Seconds without a sample that may be bridged by interpolation.
+    pub max_gap: f64,
+    pub checks: CheckSpec,
+    #[serde(default)]
+    pub filters: Vec<FilterSpec>,
+    pub normalisation: NormalisationSpec,
+}
+
+impl SignalSpec {
+    /// # Errors
+    /// Names the field and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        let mut letters = self.name.bytes();
+        let well_named = letters.next().is_some_and(|b| b.is_ascii_lowercase())
+            && letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !well_named || self.name == "video" {
+            return Err(format!(
+                "name must be lower-case letters, digits and '_', and not 'video'; found '{}'",
+                self.name
+            ));
+        }
+        if !(self.rate.is_finite() && self.rate > 0.0 && self.rate <= 10_000.0) {
+            return Err(format!(
+                "rate must be above 0 and at most 10000 Hz, found {}",
+                self.rate
+            ));
+        }
+        if !(self.max_gap.is_finite() && self.max_gap > 0.0 && self.max_gap <= 60.0) {
+            return Err(format!(
+                "max-gap must be above 0 and at most 60 seconds, found {}",
+                self.max_gap
+            ));
+        }
+        self.checks.check().map_err(|e| format!("checks: {e}"))?;
+        for (i, filter) in self.filters.iter().enumerate() {
+            filter.check().map_err(|e| format!("filters[{i}]: {e}"))?;
+        }
+        self.normalisation
+            .check()
+            .map_err(|e| format!("normalisation: {e}"))
+    }
+}
+
+/// A value on a signal's grid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GridPoint {
+    /// Index on the grid.
+    pub k: u64,
+    /// On the network's scale; `None` in a gap, a bad stretch or the warm-up.
+    pub value: Option<f32>,
+}
+
+/// Turns the samples of one signal into [`GridPoint`]s.
+///
+/// A sender that keeps no rate (nominal rate 0) is resampled first and filtered on
+/// the grid, since a filter needs equal steps.
+#[derive(Debug, Clone)]
+pub struct Conditioner {
+    spec: SignalSpec,
+    checker: Checker,
+    filter: Cascade,
+    /// Whether `filter` holds the state of the samples just before.
+    settled: bool,
+    filter_on_grid: bool,
+    resampler: Resampler,
+    normaliser: Normaliser,
+    counts: Counts,
+    last_time: Option<u64>,
+}
+
+impl Conditioner {
+    /// `source_rate`: the sender's nominal rate in Hz, 0 for none.
+    /// `full_scale`: the ends of an integer sample format.
+    pub fn new(spec: SignalSpec, source_rate: f64, full_scale: Option<[f64; 2]>) -> Self {
+        let filter_on_grid = source_rate <= 0.0;
+        let filter_rate = if filter_on_grid {
+            spec.rate
+        } else {
+            source_rate
+        };
+        // A slow sender's own period is no gap.
+        let period = if filter_on_grid {
+            0.0
+        } else {
+            1.0 / source_rate
+        };
+        let max_gap = (spec.max_gap.max(1.5 * period) * 1e9) as u64;
+        Self {
+            checker: Checker::new(spec.checks, full_scale),
+            filter: Cascade::new(&spec.filters, filter_rate),
+            settled: false,
+            filter_on_grid,
+            resampler: Resampler::new(Grid::new(spec.rate), max_gap),
+            normaliser: Normaliser::new(spec.normalisation, spec.rate),
+            counts: Counts::default(),
+            last_time: None,
+            spec,
+        }
+    }
+
+    pub fn spec(&self) -> &SignalSpec {
+        &self.spec
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Makes ready for a stream of another rate or format; time and normalisation go on.
+    pub fn reconfigure(&mut self, source_rate: f64, full_scale: Option<[f64; 2]>) {
+        let fresh = Self::new(self.spec.clone(), source_rate, full_scale);
+        let next = self.resampler.next();
+        let old = std::mem::replace(self, fresh);
+        self.normaliser = old.normaliser;
+        self.counts = old.counts;
+        self.last_time = old.last_time;
+        self.resampler.skip_to(next);
+    }
+
+    /// Nothing is carried across what comes next: a sender said that samples are missing.
+    pub fn cut(&mut self) {
+        self.settled = false;
+        self.resampler.cut();
+    }
+
+    /// Takes a sample at running time `time` (ns) and gives out the points it settles.
+    pub fn push(&mut self, time: u64, value: f64, mut out: impl FnMut(GridPoint)) {
+        if self.last_time.is_some_and(|t| time <= t) {
+            self.counts.received += 1;
+            self.counts.late += 1;
+            return;
+        }
+        self.last_time = Some(time);
+        let usable = self.checker.accept(time, value, &mut self.counts);
+        if !value.is_finite() {
+            return;
+        }
+        if !self.resampler.continues(time) {
+            self.settled = false;
+        }
+        let value = if self.filter_on_grid {
+            value
+        } else {
+            self.filtered(value)
+        };
+        if !usable {
+            // The filter follows, so that its state is right when the signal is back;
+            // the points beside a bad sample are not interpolated from it.
+            self.resampler.cut();
+            return;
+        }
+        let mut points = Vec::new();
+        self.resampler
+            .push(time, &[value], |k, v| points.push((k, v.map(|v| v[0]))));
+        for (k, v) in points {
+            out(self.finish(k, v));
+        }
+    }
+
+    /// Gives out every point before `end` (ns): no later sample can change them.
+    pub fn close(&mut self, end: u64, mut out: impl FnMut(GridPoint)) {
+        let mut points = Vec::new();
+        self.resampler
+            .close(end, |k, v| points.push((k, v.map(|v| v[0]))));
+        for (k, v) in points {
+            out(self.finish(k, v));
+        }
+    }
+
+    fn filtered(&mut self, x: f64) -> f64 {
+        if std::mem::replace(&mut self.settled, true) {
+            self.filter.step(x)
+        } else {
+            self.filter.settle(x)
+        }
+    }
+
+    fn finish(&mut self, k: u64, value: Option<f64>) -> GridPoint {
+        let value = match value {
+            Some(v) if self.filter_on_grid => Some(self.filtered(v)),
+            None if self.filter_on_grid => {
+                self.settled = false;
+                None
+            }
+            v => v,
+        };
+        let value = value
+            .and_then(|v| self.normaliser.step(v))
+            .map(|v| v as f32);
+        GridPoint { k, value }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> SignalSpec {
+        SignalSpec {
+            name: "ecg".into(),
+            rate: 64.0,
+            max_gap: 0.25,
+            checks: CheckSpec {
+                flat: 0.5,
+                range: Some([-5.0, 5.0]),
+            },
+            filters: vec![FilterSpec::Lowpass {
+                order: 2,
+                cutoff: 20.0,
+            }],
+            normalisation: NormalisationSpec::None,
+        }
+    }
+
+    fn ns(seconds: f64) -> u64 {
+        (seconds * 1e9).round() as u64
+    }
+
+    fn wave(t: f64) -> f64 {
+        (2.0 * std::f64::consts::PI * 1.3 * t).sin()
+    }
+
+    fn feed(
+        c: &mut Conditioner,
+        times: impl Iterator<Item = f64>,
+        f: impl Fn(f64) -> f64,
+    ) -> Vec<GridPoint> {
+        let mut out = Vec::new();
+        for t in times {
+            c.push(ns(t), f(t), |p| out.push(p));
+        }
+        out
+    }
+
+    #[test]
+    fn senders_of_any_rate_give_the_same_wave() {
+        // The bilinear transform and the interpolation differ a little from rate to rate.
+        for (rate, tolerance) in [(128.0, 0.02), (256.0, 0.02), (51.2, 0.06), (1000.0, 0.02)] {
+            let mut c = Conditioner::new(spec(), rate, None);
+            let n = (4.0 * rate) as usize;
+            let out = feed(&mut c, (0..n).map(|i| 0.003 + i as f64 / rate), wave);
+            for p in out.iter().filter(|p| p.k > 64) {
+                // The filter delays by about 11 ms at this corner.
+                let want = wave(p.k as f64 / 64.0 - 0.0113);
+                let got = f64::from(p.value.expect("no gap"));
+                assert!(
+                    (got - want).abs() < tolerance,
+                    "{rate} Hz, point {}: {got} {want}",
+                    p.k
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_irregular_sender_is_filtered_on_the_grid() {
+        let mut c = Conditioner::new(spec(), 0.0, None);
+        let times = (0..800).map(|i| i as f64 * 0.005 + 0.002 * f64::from(i % 3));
+        let out = feed(&mut c, times, wave);
+        let worst = out
+            .iter()
+            .filter(|p| p.k > 64)
+            .map(|p| (f64::from(p.value.expect("no gap")) - wave(p.k as f64 / 64.0 - 0.0113)).abs())
+            .fold(0.0, f64::max);
+        assert!(worst < 0.05, "{worst}");
+    }
+
+    #[test]
+    fn the_future_changes_nothing() {
+        let run = |n: usize| {
+            let mut c = Conditioner::new(spec(), 256.0, None);
+            feed(&mut c, (0..n).map(|i| i as f64 / 256.0), wave)
+        };
+        let (short, long) = (run(500), run(900));
+        assert_eq!(short[..], long[..short.len()]);
+    }
+
+    #[test]
+    fn nan_flat_and_saturated_are_masked_and_counted() {
+        let mut c = Conditioner::new(spec(), 128.0, None);
+        let bad = |t: f64| match t {
+            t if (1.0..1.5).contains(&t) => f64::NAN,
+            t if (2.0..2.5).contains(&t) => 9.0 + t,
+            t if (3.0..4.5).contains(&t) => 0.25,
+            t if (5.0..5.5).contains(&t) => f64::INFINITY,
+            t => wave(t),
+        };
+        let out = feed(&mut c, (0..128 * 7).map(|i| i as f64 / 128.0), bad);
+        let masked = |from: f64, to: f64| {
+            out.iter()
+                .filter(|p| (from..to).contains(&(p.k as f64 / 64.0)))
+                .all(|p| p.value.is_none())
+        };
+        let clear = |from: f64, to: f64| {
+            out.iter()
+                .filter(|p| (from..to).contains(&(p.k as f64 / 64.0)))
+                .all(|p| p.value.is_some_and(f32::is_finite))
+        };
+        assert!(
+            masked(1.01, 1.49) && masked(2.01, 2.49) && masked(3.55, 4.45) && masked(5.01, 5.49)
+        );
+        assert!(clear(0.0, 0.98) && clear(1.52, 1.98) && clear(2.52, 3.5) && clear(4.55, 4.95));
+        let counts = c.counts();
+        assert_eq!(
+            (counts.not_finite, counts.saturated),
+            (128, 64),
+            "{counts:?}"
+        );
+        assert_eq!(counts.flat, 128, "{counts:?}");
+        assert_eq!(counts.received, 128 * 7);
+    }
+
+    #[test]
+    fn integer_full_scale_is_saturation() {
+        let mut c = Conditioner::new(
+            SignalSpec {
+                checks: CheckSpec {
+                    flat: 10.0,
+                    range: None,
+                },
+                ..spec()
+            },
+            128.0,
+            Some([-32768.0, 32767.0]),
+        );
+        c.push(0, 32767.0, |_| {});
+        c.push(8_000_000, -32768.0, |_| {});
+        c.push(16_000_000, 100.0, |_| {});
+        assert_eq!(c.counts().saturated, 2);
+    }
+
+    #[test]
+    fn late_samples_are_counted_and_change_nothing() {
+        let mut c = Conditioner::new(spec(), 128.0, None);
+        c.push(ns(1.0), 0.5, |_| {});
+        let mut out = Vec::new();
+        c.push(ns(0.5), 4.0, |p| out.push(p));
+        assert!(out.is_empty());
+        assert_eq!(c.counts().late, 1);
+    }
+
+    #[test]
+    fn specs_say_what_is_wrong() {
+        let text = SignalSpec {
+            rate: -4.0,
+            ..spec()
+        }
+        .check()
+        .expect_err("rate");
+        assert!(text.contains("rate") && text.contains("-4"), "{text}");
+        let text = SignalSpec {
+            name: "Video".into(),
+            ..spec()
+        }
+        .check()
+        .expect_err("name");
+        assert!(text.contains("Video"), "{text}");
+    }
+}
