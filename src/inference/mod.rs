@@ -3,15 +3,26 @@
 //!
 //! [`Runtime`] loads the library once per process, [`Session`] runs one graph on
 //! the provider that was asked for (or says why not), [`Bundle`] reads and checks a
-//! model directory, and [`Network`] is the bundle's graphs made ready to run.
+//! model directory, [`Network`] is the bundle's graphs made ready to run, and
+//! [`Estimator`] answers for a window of what its [`Inputs`] have been given.
 
+mod bundle;
 mod error;
+mod estimator;
 mod library;
+mod network;
+mod onnx_scan;
 mod runtime;
 mod session;
 
+pub use bundle::{
+    Bundle, Calibration, EncoderSpec, FusionSpec, GraphFile, Labels, MANIFEST, OutputSpec,
+    StreamSpec, VideoSpec, WindowSpec,
+};
 pub use error::Error;
+pub use estimator::{Answer, Estimator, Inputs, SignalTrack, VideoTrack};
 pub use library::own_directory;
+pub use network::{Logits, Network, TokenWindow};
 pub use runtime::Runtime;
 pub use session::{ModelSource, Session, SessionOptions, Tensor, TensorSpec, Terminator};
 

@@ -298,6 +298,11 @@ impl Runtime {
 }
 
 impl Session {
+    /// The name of its [`ModelSource`].
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn inputs(&self) -> &[TensorSpec] {
         &self.inputs
     }

@@ -72,6 +72,8 @@ pub struct GridPoint {
 #[derive(Debug, Clone)]
 pub struct Conditioner {
     spec: SignalSpec,
+    source_rate: f64,
+    full_scale: Option<[f64; 2]>,
     checker: Checker,
     filter: Cascade,
     /// Whether `filter` holds the state of the samples just before.
@@ -110,7 +112,14 @@ impl Conditioner {
             counts: Counts::default(),
             last_time: None,
             spec,
+            source_rate,
+            full_scale,
         }
+    }
+
+    /// The same signal from the same sender, with nothing seen yet.
+    pub fn restarted(&self) -> Self {
+        Self::new(self.spec.clone(), self.source_rate, self.full_scale)
     }
 
     pub fn spec(&self) -> &SignalSpec {

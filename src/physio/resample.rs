@@ -71,6 +71,11 @@ impl Resampler {
         self.next
     }
 
+    /// The same grid and gap, from time zero.
+    pub fn restarted(&self) -> Self {
+        Self::new(self.grid, self.max_gap)
+    }
+
     /// Goes on at point `next`; what lies before counts as given out.
     pub fn skip_to(&mut self, next: u64) {
         self.next = self.next.max(next);

@@ -29,6 +29,12 @@ impl GridRing {
         self.end
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.end = 0;
+        self.valid.fill(false);
+    }
+
     fn slot(&self, k: u64) -> usize {
         (k % self.capacity) as usize
     }
