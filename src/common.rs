@@ -4,6 +4,7 @@
 
 use crate::inference::Provider;
 use gst::{glib, prelude::*};
+use std::path::PathBuf;
 
 /// Where a network runs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
@@ -62,4 +63,37 @@ pub enum Sync {
 pub fn upstream_is_live(pad: &gst::Pad) -> Option<bool> {
     let mut query = gst::query::Latency::new();
     pad.peer_query(&mut query).then(|| query.result().0)
+}
+
+/// The directory of the models called `name` (`face`, `default`), where a property
+/// does not name one: `$GSTMVP_MODELS`, `models` here, beside the plugin, in the build
+/// tree or where the plugin was installed.
+///
+/// # Errors
+/// Lists where it looked, and says how to name one.
+pub fn find_model_dir(name: &str) -> Result<PathBuf, String> {
+    let mut roots = Vec::new();
+    if let Some(root) = std::env::var_os("GSTMVP_MODELS") {
+        roots.push(PathBuf::from(root));
+    }
+    roots.push(PathBuf::from("models"));
+    if let Some(own) = crate::inference::own_directory() {
+        for relative in [
+            "models",
+            "../../models",
+            "../../../models",
+            "../../share/gst-plugin-mvp/models",
+            "../../../share/gst-plugin-mvp/models",
+        ] {
+            roots.push(own.join(relative));
+        }
+    }
+    let places: Vec<_> = roots.into_iter().map(|r| r.join(name)).collect();
+    places.iter().find(|p| p.is_dir()).cloned().ok_or_else(|| {
+        let tried: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();
+        format!(
+            "no model directory '{name}' in {}; name it with the property model or set GSTMVP_MODELS",
+            tried.join(", ")
+        )
+    })
 }

@@ -207,10 +207,7 @@ fn a_wrong_manifest_is_told_by_field_with_expected_and_found() {
         ("order = 2", "order = 99", vec!["order", "99"]),
     ] {
         let (_dir, error) = edited(from, to);
-        assert!(
-            error.starts_with("bundle "),
-            "{to}: {error}"
-        );
+        assert!(error.starts_with("bundle "), "{to}: {error}");
         for want in wants {
             assert!(error.contains(want), "{to}: '{want}' is not in: {error}");
         }

@@ -1,6 +1,20 @@
 // SPDX-License-Identifier: MPL-2.0
-use gst::glib;
+use gst::{glib, prelude::*};
 
-pub fn register(_plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    Ok(())
+mod imp;
+mod physio;
+mod worker;
+
+glib::wrapper! {
+    pub struct MvpFusion(ObjectSubclass<imp::MvpFusion>)
+        @extends gst::Element, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "mvpfusion",
+        gst::Rank::NONE,
+        MvpFusion::static_type(),
+    )
 }

@@ -1,0 +1,1114 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * SECTION:element-mvpfusion
+ *
+ * Puts what the MVP network makes of the last minute of face and body on every video
+ * buffer, as `GstEmotionMeta`.
+ *
+ * Video passes from `sink` to `src` untouched. Face units ride in on the frames
+ * (`GstFaceUnitsMeta`, see `facetrack`), physiology comes in at the request pads
+ * `ecg`, `eda`, `ppg` and `physio_%s`. Once per hop a worker thread answers for the
+ * window that ended last. In live mode no frame ever waits for it; otherwise frames
+ * wait for the physiology of their window, and results are the same on every run.
+ *
+ * ## Example
+ * |[
+ * gst-launch-1.0 -m v4l2src ! videoconvert ! facetrack ! fusion. \
+ *   lslsrc stream-type=EDA ! fusion.eda   lslsrc stream-type=ECG ! fusion.ecg \
+ *   mvpfusion name=fusion model=models/default ! emotionoverlay ! videoconvert ! autovideosink
+ * ]|
+ *
+ * Since: plugins-mvp-0.1.0
+ */
+use super::physio::{self, Stream};
+use super::worker::{self, Loaded, Plan};
+use crate::common::{self, ExecutionProvider, Sync};
+use crate::inference::{Bundle, Inputs, SessionOptions};
+use crate::meta::{EmotionMeta, FaceUnitsMeta};
+use gst::ClockTime;
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "mvpfusion",
+        gst::DebugColorFlags::empty(),
+        Some("MVP fusion"),
+    )
+});
+
+const DEFAULT_HOP: ClockTime = ClockTime::ZERO;
+const DEFAULT_SETTLE: ClockTime = ClockTime::from_mseconds(500);
+const DEFAULT_DEVICE: i32 = 0;
+/// How far physiology may run ahead of video before its pad holds it back, when waiting.
+const AHEAD: u64 = 10_000_000_000;
+/// Answers given at one frame at the most, when waiting.
+const MAX_CATCH_UP: u64 = 600;
+/// Answer times kept for the percentile in `stats`.
+const TIMES: usize = 512;
+
+#[derive(Debug, Clone)]
+struct Settings {
+    model: Option<PathBuf>,
+    provider: ExecutionProvider,
+    device_id: i32,
+    engine_cache: Option<PathBuf>,
+    library: Option<PathBuf>,
+    hop: ClockTime,
+    settle: ClockTime,
+    sync: Sync,
+    wait_for_model: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: None,
+            provider: ExecutionProvider::Auto,
+            device_id: DEFAULT_DEVICE,
+            engine_cache: None,
+            library: None,
+            hop: DEFAULT_HOP,
+            settle: DEFAULT_SETTLE,
+            sync: Sync::Auto,
+            wait_for_model: false,
+        }
+    }
+}
+
+/// One physiology pad, as the video side sees it.
+#[derive(Debug, Default)]
+struct Side {
+    pad: Option<gst::Pad>,
+    segment: Option<gst::FormattedSegment<ClockTime>>,
+    stream: Option<Stream>,
+    /// Running time (ns) up to which everything has come.
+    progress: u64,
+    eos: bool,
+    flushing: bool,
+    samples: u64,
+}
+
+impl Side {
+    /// Forgets what has come, not whose it is.
+    fn restart(&mut self) {
+        *self = Self { pad: self.pad.take(), stream: self.stream.take(), ..Self::default() };
+    }
+
+    /// Whether more may come before `end`.
+    fn owes(&self, end: u64) -> bool {
+        !self.eos && self.progress < end && self.pad.as_ref().is_some_and(|p| p.is_linked())
+    }
+}
+
+/// An answer that is asked for. Hop `h` ends at `h` × hop length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    pub(super) hop: u64,
+    pub(super) generation: u64,
+    /// Tokens of before a seek are to be dropped first.
+    pub(super) forget: bool,
+}
+
+#[derive(Debug, Default)]
+struct Stats {
+    frames: u64,
+    inferences: u64,
+    dropped: u64,
+    times: Vec<Duration>,
+    next: usize,
+}
+
+impl Stats {
+    fn took(&mut self, time: Duration) {
+        self.inferences += 1;
+        if self.times.len() < TIMES {
+            self.times.push(time);
+        } else {
+            self.times[self.next % TIMES] = time;
+            self.next += 1;
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Between READY→PAUSED and PAUSED→READY.
+    running: bool,
+    inputs: Option<Arc<Inputs>>,
+    /// Length of a hop in nanoseconds.
+    hop: u64,
+    settle: u64,
+    wait_for_model: bool,
+    sync: Sync,
+    loaded: Option<Loaded>,
+    failed: bool,
+
+    segment: Option<gst::FormattedSegment<ClockTime>>,
+    video_flushing: bool,
+    video_eos: bool,
+    video_time: u64,
+    /// Decided at the first frame, and again when pads come and go.
+    live: Option<bool>,
+    sides: BTreeMap<String, Side>,
+
+    /// The mailbox: only the newest job is kept.
+    job: Option<Job>,
+    last_hop: u64,
+    answered_hop: u64,
+    generation: u64,
+    forget: bool,
+    result: Option<Arc<EmotionMeta>>,
+    sequence: u64,
+    stats: Stats,
+}
+
+/// Lock order: `settings`, then `state`; neither is held while pushing, posting or
+/// holding one of the [`Inputs`]' tracks.
+pub struct MvpFusion {
+    sinkpad: gst::Pad,
+    srcpad: gst::Pad,
+    settings: Mutex<Settings>,
+    state: Mutex<State>,
+    changed: Condvar,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MvpFusion {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The worker's side.
+
+    /// The next job, or `None` at the end.
+    pub(super) fn next_job(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if !state.running {
+                return None;
+            }
+            if let Some(mut job) = state.job.take() {
+                job.forget = std::mem::take(&mut state.forget);
+                return Some(job);
+            }
+            state = self.wait(state);
+        }
+    }
+
+    pub(super) fn loaded(&self, loaded: Loaded) {
+        self.state().loaded = Some(loaded);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn failed(&self) {
+        self.state().failed = true;
+        self.changed.notify_all();
+    }
+
+    /// Takes an answer; `None` when a seek has made it void.
+    pub(super) fn answered(
+        &self,
+        hop: u64,
+        generation: u64,
+        took: Duration,
+        meta: impl FnOnce(u64) -> EmotionMeta,
+    ) -> Option<Arc<EmotionMeta>> {
+        let mut state = self.state();
+        if state.generation != generation {
+            return None;
+        }
+        let meta = Arc::new(meta(state.sequence));
+        state.sequence += 1;
+        state.answered_hop = hop;
+        state.stats.took(took);
+        state.result = Some(meta.clone());
+        drop(state);
+        self.changed.notify_all();
+        Some(meta)
+    }
+
+    // Video.
+
+    fn sink_chain(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (time, inputs, live) = {
+            let state = self.state();
+            if state.failed {
+                return Err(gst::FlowError::Error);
+            }
+            let time = state
+                .segment
+                .as_ref()
+                .and_then(|s| s.to_running_time(buffer.pts()))
+                .map(ClockTime::nseconds);
+            (time, state.inputs.clone(), state.live)
+        };
+        let live = match live {
+            Some(live) => live,
+            None => self.decide(),
+        };
+        if let Some(inputs) = &inputs {
+            take_units(inputs, &buffer);
+        }
+        if let Some(time) = time {
+            if live {
+                self.ask(time)?;
+            } else {
+                self.ask_and_wait(time)?;
+            }
+        }
+        let mut state = self.state();
+        state.stats.frames += 1;
+        let result = state.result.clone();
+        let (hop, settle) = (state.hop, state.settle);
+        drop(state);
+        if let Some(result) = result {
+            let mut meta = EmotionMeta::clone(&result);
+            let age = time.unwrap_or(0).saturating_sub(meta.window_end.nseconds());
+            meta.age = ClockTime::from_nseconds(age);
+            meta.stale = live && age > settle + 3 * hop;
+            meta.attach(buffer.make_mut()).map_err(|e| {
+                gst::element_imp_error!(self, gst::StreamError::Failed, ("{e}"));
+                gst::FlowError::Error
+            })?;
+        }
+        self.srcpad.push(buffer)
+    }
+
+    /// Whether to run live: as told, or as the inputs are.
+    fn decide(&self) -> bool {
+        let (sync, pads) = (self.state().sync, self.obj().sink_pads());
+        let live = match sync {
+            Sync::Live => true,
+            Sync::Wait => false,
+            Sync::Auto => pads
+                .iter()
+                .any(|p| common::upstream_is_live(p) == Some(true)),
+        };
+        gst::info!(
+            CAT,
+            imp = self,
+            "sync={sync:?}: {}",
+            if live { "live" } else { "wait" }
+        );
+        self.state().live = Some(live);
+        live
+    }
+
+    /// Live: leaves the newest due hop in the mailbox, and goes on.
+    fn ask(&self, time: u64) -> Result<(), gst::FlowError> {
+        let mut state = self.state();
+        while state.wait_for_model && state.loaded.is_none() {
+            state = self.wait_while_running(state)?;
+        }
+        state.video_time = time;
+        let hop = time.saturating_sub(state.settle) / state.hop.max(1);
+        if hop > state.last_hop {
+            let skipped = hop - state.last_hop - 1 + u64::from(state.job.is_some());
+            // Before the first answer there was nothing to skip.
+            if state.last_hop > 0 {
+                state.stats.dropped += skipped;
+            }
+            self.post_job(&mut state, hop);
+        }
+        Ok(())
+    }
+
+    /// Not live: answers every hop up to this frame, each with all its physiology.
+    fn ask_and_wait(&self, time: u64) -> Result<(), gst::FlowError> {
+        let mut state = self.state();
+        state.video_time = time;
+        self.changed.notify_all();
+        let due = time / state.hop.max(1);
+        // After a long hole in the video only the last windows are still of interest.
+        state.last_hop = state.last_hop.max(due.saturating_sub(MAX_CATCH_UP));
+        while state.last_hop < due {
+            let hop = state.last_hop + 1;
+            let end = hop * state.hop;
+            while state.loaded.is_none() || state.sides.values().any(|s| s.owes(end))
+            {
+                state = self.wait_while_running(state)?;
+            }
+            self.post_job(&mut state, hop);
+            while state.answered_hop < hop {
+                state = self.wait_while_running(state)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn post_job(&self, state: &mut State, hop: u64) {
+        state.last_hop = hop;
+        state.job = Some(Job {
+            hop,
+            generation: state.generation,
+            forget: false,
+        });
+        self.changed.notify_all();
+    }
+
+    fn wait_while_running<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, gst::FlowError> {
+        let state = self.wait(state);
+        if state.failed {
+            Err(gst::FlowError::Error)
+        } else if !state.running || state.video_flushing {
+            Err(gst::FlowError::Flushing)
+        } else {
+            Ok(state)
+        }
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        use gst::EventView;
+        match event.view() {
+            EventView::Segment(segment) => match segment.segment().downcast_ref::<ClockTime>() {
+                Some(segment) => self.state().segment = Some(segment.clone()),
+                None => {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Format,
+                        (
+                            "video comes in {:?} segments; expected time. Put a parser or decoder before it",
+                            segment.segment().format()
+                        )
+                    );
+                    return false;
+                }
+            },
+            EventView::FlushStart(_) => {
+                self.state().video_flushing = true;
+                self.changed.notify_all();
+            }
+            EventView::FlushStop(_) => self.flush_video(),
+            EventView::Eos(_) => {
+                self.state().video_eos = true;
+                self.changed.notify_all();
+            }
+            EventView::StreamStart(_) => {
+                let mut state = self.state();
+                state.video_eos = false;
+                state.live = None;
+            }
+            _ => {}
+        }
+        gst::Pad::event_default(&self.sinkpad, Some(&*self.obj()), event)
+    }
+
+    fn flush_video(&self) {
+        let inputs = {
+            let mut state = self.state();
+            state.video_flushing = false;
+            state.video_eos = false;
+            state.segment = None;
+            state.video_time = 0;
+            state.last_hop = 0;
+            state.answered_hop = 0;
+            state.job = None;
+            state.result = None;
+            state.generation += 1;
+            state.forget = true;
+            state.inputs.clone()
+        };
+        if let Some(inputs) = inputs {
+            inputs.video().flush();
+        }
+    }
+
+    // Physiology.
+
+    fn physio_chain(
+        &self,
+        name: &str,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (start, stream, inputs) = {
+            let mut state = self.state();
+            let inputs = state.inputs.clone();
+            if state.video_eos {
+                return Ok(gst::FlowSuccess::Ok);
+            }
+            let side = state.sides.get_mut(name).ok_or(gst::FlowError::Flushing)?;
+            let stream = side.stream.clone().ok_or(gst::FlowError::NotNegotiated)?;
+            let segment = side.segment.as_ref().ok_or(gst::FlowError::Error)?;
+            let start = segment.to_running_time(buffer.pts());
+            side.samples += (buffer.size() / stream.stride()) as u64;
+            (start, stream, inputs)
+        };
+        // Without a stamp, or from before the segment, a sample has no place in time.
+        let (Some(start), Some(inputs)) = (start.map(ClockTime::nseconds), inputs) else {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "{name}: buffer without running time is left out"
+            );
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+        let samples = stream.samples(&map);
+        let count = samples.len() as u64;
+        let duration = buffer.duration().map(ClockTime::nseconds);
+        let end = match duration {
+            Some(duration) => start + duration,
+            None => start + stream.sample_time(count, count, None),
+        };
+        if let Some(mut track) = inputs.signal(name) {
+            if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+                track.cut();
+            }
+            for (i, value) in samples.enumerate() {
+                track.push(start + stream.sample_time(i as u64, count, duration), value);
+            }
+        }
+        self.advance(name, end)
+    }
+
+    /// Physiology of `name` is complete up to `end`; when waiting, holds it there.
+    fn advance(&self, name: &str, end: u64) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut state = self.state();
+        if let Some(side) = state.sides.get_mut(name) {
+            side.progress = side.progress.max(end);
+        }
+        self.changed.notify_all();
+        loop {
+            let side = state.sides.get(name).ok_or(gst::FlowError::Flushing)?;
+            if side.flushing || !state.running {
+                return Err(gst::FlowError::Flushing);
+            }
+            if state.failed {
+                return Err(gst::FlowError::Error);
+            }
+            let held = state.live == Some(false)
+                && !state.video_eos
+                && side.progress > state.video_time + state.hop + AHEAD;
+            if !held {
+                return Ok(gst::FlowSuccess::Ok);
+            }
+            state = self.wait(state);
+        }
+    }
+
+    fn physio_event(&self, pad: &gst::Pad, name: &str, event: &gst::Event) -> bool {
+        use gst::EventView;
+        match event.view() {
+            EventView::Caps(caps) => return self.physio_caps(name, caps.caps()),
+            EventView::Segment(e) => {
+                let Some(segment) = e.segment().downcast_ref::<ClockTime>() else {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Format,
+                        (
+                            "pad {name}: samples come in {:?} segments; expected time",
+                            e.segment().format()
+                        )
+                    );
+                    return false;
+                };
+                self.with_side(name, |side| side.segment = Some(segment.clone()));
+            }
+            EventView::Gap(gap) => {
+                let (start, duration) = gap.get();
+                let end = start + duration.unwrap_or(ClockTime::ZERO);
+                let end = self.with_side(name, |side| {
+                    side.segment.as_ref().and_then(|s| s.to_running_time(end))
+                });
+                if let Some(end) = end.flatten() {
+                    return self.advance(name, end.nseconds()).is_ok();
+                }
+            }
+            EventView::Eos(_) => {
+                self.with_side(name, |side| side.eos = true);
+                self.changed.notify_all();
+            }
+            EventView::StreamStart(_) => {
+                self.with_side(name, |side| side.eos = false);
+                self.state().live = None;
+            }
+            EventView::FlushStart(_) => {
+                self.with_side(name, |side| side.flushing = true);
+                self.changed.notify_all();
+            }
+            EventView::FlushStop(_) => {
+                self.with_side(name, |side| {
+                    *side = Side {
+                        stream: side.stream.take(),
+                        ..Side::default()
+                    };
+                });
+                let inputs = {
+                    let mut state = self.state();
+                    state.forget = true;
+                    state.inputs.clone()
+                };
+                if let Some(mut track) = inputs.as_ref().and_then(|i| i.signal(name)) {
+                    track.flush();
+                }
+            }
+            _ => gst::log!(CAT, obj = pad, "{event:?} ends here"),
+        }
+        true
+    }
+
+    fn with_side<T>(&self, name: &str, f: impl FnOnce(&mut Side) -> T) -> Option<T> {
+        self.state().sides.get_mut(name).map(f)
+    }
+
+    fn physio_caps(&self, name: &str, caps: &gst::CapsRef) -> bool {
+        let stream = match Stream::from_caps(caps, name) {
+            Ok(stream) => stream,
+            Err(reason) => {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("pad {name}: {reason}"));
+                return false;
+            }
+        };
+        let warning = stream
+            .unit
+            .as_deref()
+            .and_then(|unit| physio::unit_warning(name, unit));
+        if let Some(warning) = warning {
+            gst::element_imp_warning!(self, gst::StreamError::Format, ("pad {name}: {warning}"));
+        }
+        let inputs = {
+            let mut state = self.state();
+            if let Some(side) = state.sides.get_mut(name) {
+                side.stream = Some(stream.clone());
+            }
+            state.inputs.clone()
+        };
+        if let Some(inputs) = inputs {
+            match inputs.signal(name) {
+                Some(mut track) => track.configure(stream.rate, stream.format.full_scale()),
+                None => gst::element_imp_warning!(
+                    self,
+                    gst::StreamError::NotImplemented,
+                    (
+                        "pad {name}: the model has no such signal, what comes is ignored; it has {}",
+                        inputs.names().join(", ")
+                    )
+                ),
+            }
+        }
+        true
+    }
+
+    // Start and stop.
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let not_found =
+            |e: &dyn std::fmt::Display| gst::error_msg!(gst::ResourceError::NotFound, ("{e}"));
+        let directory = match &settings.model {
+            Some(directory) => directory.clone(),
+            None => common::find_model_dir("default").map_err(|e| not_found(&e))?,
+        };
+        let bundle = Arc::new(Bundle::open(&directory).map_err(|e| not_found(&e))?);
+        let chunk = bundle.chunk();
+        let wanted = match settings.hop {
+            ClockTime::ZERO => (bundle.window().hop * 1e9).round() as u64,
+            hop => hop.nseconds(),
+        };
+        let hop_chunks = wanted.div_ceil(chunk).max(1);
+        if hop_chunks * chunk != wanted {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Settings,
+                (
+                    "hop={wanted}: the model answers at multiples of {chunk} ns, {} is used",
+                    hop_chunks * chunk
+                )
+            );
+        }
+        let inputs = Arc::new(Inputs::new(&bundle));
+        let plan = Plan {
+            options: SessionOptions {
+                provider: settings.provider.into(),
+                device_id: settings.device_id,
+                engine_cache: settings.engine_cache.or_else(default_engine_cache),
+                ..Default::default()
+            },
+            bundle,
+            inputs: inputs.clone(),
+            library: settings.library,
+            hop_chunks,
+        };
+        {
+            let mut state = self.state();
+            let mut sides = std::mem::take(&mut state.sides);
+            for side in sides.values_mut() {
+                side.restart();
+                side.stream = None;
+            }
+            *state = State {
+                running: true,
+                inputs: Some(inputs),
+                hop: hop_chunks * chunk,
+                settle: settings.settle.nseconds(),
+                wait_for_model: settings.wait_for_model,
+                sync: settings.sync,
+                sides,
+                ..Default::default()
+            };
+        }
+        let element = self.obj().clone();
+        let worker = std::thread::Builder::new()
+            .name("mvpfusion".into())
+            .spawn(move || worker::run(&element, plan))
+            .map_err(|e| {
+                gst::error_msg!(
+                    gst::ResourceError::Failed,
+                    ("the worker cannot be started: {e}")
+                )
+            })?;
+        *lock(&self.worker) = Some(worker);
+        Ok(())
+    }
+
+    /// Lets go of every thread that waits in here.
+    fn interrupt(&self) {
+        let mut state = self.state();
+        state.running = false;
+        for terminator in state.loaded.iter().flat_map(|l| &l.terminators) {
+            terminator.terminate();
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn stop(&self) {
+        self.interrupt();
+        let worker = lock(&self.worker).take();
+        if worker.is_some_and(|w| w.join().is_err()) {
+            gst::error!(CAT, imp = self, "the worker panicked");
+        }
+        let mut state = self.state();
+        state.loaded = None;
+        state.inputs = None;
+        state.result = None;
+        state.job = None;
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let state = self.state();
+        let times = &state.stats.times;
+        let mut sorted: Vec<u64> = times.iter().map(|t| t.as_nanos() as u64).collect();
+        sorted.sort_unstable();
+        let mean = sorted.iter().sum::<u64>() / (sorted.len() as u64).max(1);
+        let p95 = sorted.get(sorted.len() * 95 / 100).copied().unwrap_or(0);
+        let mut stats = gst::Structure::builder("mvpfusion-stats")
+            .field("frames", state.stats.frames)
+            .field("inferences", state.stats.inferences)
+            .field("dropped", state.stats.dropped)
+            .field("inference-time-mean", mean)
+            .field("inference-time-p95", p95)
+            .field("live", state.live.unwrap_or(false))
+            .build();
+        let sides: Vec<(String, u64)> = state
+            .sides
+            .iter()
+            .map(|(n, s)| (n.clone(), s.samples))
+            .collect();
+        let (inputs, result) = (state.inputs.clone(), state.result.clone());
+        drop(state);
+        for (name, samples) in sides {
+            let counts = inputs
+                .as_ref()
+                .and_then(|i| i.signal(&name).map(|t| t.counts()))
+                .unwrap_or_default();
+            stats.set(
+                name.as_str(),
+                gst::Structure::builder(name.as_str())
+                    .field("samples", samples)
+                    .field("not-finite", counts.not_finite)
+                    .field("flat", counts.flat)
+                    .field("saturated", counts.saturated)
+                    .field("late", counts.late)
+                    .build(),
+            );
+        }
+        for modality in result.iter().flat_map(|r| &r.modalities) {
+            stats.set(format!("coverage-{}", modality.name), modality.coverage);
+        }
+        stats
+    }
+}
+
+fn default_engine_cache() -> Option<PathBuf> {
+    Some(glib::user_cache_dir().join("gst-plugin-mvp/engines"))
+}
+
+/// Gives the units of the longest-followed face to the video track.
+fn take_units(inputs: &Inputs, buffer: &gst::BufferRef) {
+    let faces = FaceUnitsMeta::all_from_buffer(buffer);
+    let Some(face) = faces.iter().min_by_key(|f| f.track_id) else {
+        return;
+    };
+    let mut video = inputs.video();
+    let values: Vec<f64> = video
+        .units()
+        .iter()
+        .map(|name| {
+            face.units
+                .iter()
+                .find(|(n, _)| n == name)
+                .map_or(f64::NAN, |(_, v)| *v)
+        })
+        .collect();
+    video.push(face.time.nseconds(), face.confidence, &values);
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for MvpFusion {
+    const NAME: &'static str = "GstMvpFusion";
+    type Type = super::MvpFusion;
+    type ParentType = gst::Element;
+
+    fn with_class(klass: &Self::Class) -> Self {
+        let template = |name| {
+            klass
+                .pad_template(name)
+                .expect("registered in pad_templates")
+        };
+        let flags = gst::PadFlags::PROXY_CAPS | gst::PadFlags::PROXY_ALLOCATION;
+        let sinkpad = gst::Pad::builder_from_template(&template("sink"))
+            .chain_function(|_, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |imp| imp.sink_chain(buffer),
+                )
+            })
+            .event_function(|_, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_event(event))
+            })
+            .iterate_internal_links_function(|_, parent| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || gst::Iterator::from_vec(vec![]),
+                    |imp| gst::Iterator::from_vec(vec![imp.srcpad.clone()]),
+                )
+            })
+            .flags(flags)
+            .build();
+        let srcpad = gst::Pad::builder_from_template(&template("src"))
+            .iterate_internal_links_function(|_, parent| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || gst::Iterator::from_vec(vec![]),
+                    |imp| gst::Iterator::from_vec(vec![imp.sinkpad.clone()]),
+                )
+            })
+            .flags(flags)
+            .build();
+        Self {
+            sinkpad,
+            srcpad,
+            settings: Mutex::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            worker: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for MvpFusion {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            vec![
+                glib::ParamSpecString::builder("model")
+                    .nick("Model")
+                    .blurb("Directory of the model bundle (mvp.toml and its files); unset: models/default here, beside the plugin or where it was installed")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecEnum::builder::<ExecutionProvider>("execution-provider")
+                    .nick("Execution provider")
+                    .blurb("Where the network runs; an explicit one that is not there is an error")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecInt::builder("device-id")
+                    .nick("Device")
+                    .blurb("Index of the GPU")
+                    .minimum(0)
+                    .default_value(DEFAULT_DEVICE)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("engine-cache-dir")
+                    .nick("Engine cache directory")
+                    .blurb("Where built TensorRT engines are kept; unset: gst-plugin-mvp/engines in the user's cache directory")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("ort-library")
+                    .nick("ONNX Runtime library")
+                    .blurb("File or directory of libonnxruntime 1.24 or newer; unset: ORT_DYLIB_PATH, beside the plugin, the system's places. The first in a process stays")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecUInt64::builder("hop")
+                    .nick("Hop")
+                    .blurb("Time from answer to answer in nanoseconds, a multiple of the model's chunk (0: the model's)")
+                    .maximum(600_000_000_000)
+                    .default_value(DEFAULT_HOP.nseconds())
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecUInt64::builder("settle-time")
+                    .nick("Settle time")
+                    .blurb("Live: how long after a window's end its last samples may still arrive, in nanoseconds. Delays the answer, never the video")
+                    .maximum(60_000_000_000)
+                    .default_value(DEFAULT_SETTLE.nseconds())
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecEnum::builder::<Sync>("sync")
+                    .nick("Synchronisation")
+                    .blurb("Whether frames wait for the physiology and the answer of their window")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecBoolean::builder("wait-for-model")
+                    .nick("Wait for the model")
+                    .blurb("Live: hold the first frames until the model is loaded (without live inputs they always are)")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecString::builder("active-provider")
+                    .nick("Active provider")
+                    .blurb("What ONNX Runtime reports to run the network: tensorrt, cuda or cpu; unset until it is loaded")
+                    .read_only()
+                    .build(),
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb("frames, inferences, dropped hops, inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
+                    .read_only()
+                    .build(),
+            ]
+        });
+        PROPERTIES.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let path = || {
+            let text = value
+                .get::<Option<String>>()
+                .expect("type checked upstream");
+            text.filter(|t| !t.is_empty()).map(PathBuf::from)
+        };
+        let time = || ClockTime::from_nseconds(value.get().expect("type checked upstream"));
+        let mut settings = lock(&self.settings);
+        match pspec.name() {
+            "model" => settings.model = path(),
+            "execution-provider" => settings.provider = value.get().expect("type checked upstream"),
+            "device-id" => settings.device_id = value.get().expect("type checked upstream"),
+            "engine-cache-dir" => settings.engine_cache = path(),
+            "ort-library" => settings.library = path(),
+            "hop" => settings.hop = time(),
+            "settle-time" => settings.settle = time(),
+            "sync" => settings.sync = value.get().expect("type checked upstream"),
+            "wait-for-model" => {
+                settings.wait_for_model = value.get().expect("type checked upstream")
+            }
+            _ => unimplemented!(),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "active-provider" => {
+                return self.state().loaded.as_ref().map(|l| l.provider).to_value();
+            }
+            "stats" => return self.stats().to_value(),
+            _ => {}
+        }
+        let settings = lock(&self.settings);
+        let path = |p: &Option<PathBuf>| {
+            p.as_ref()
+                .map(|p| p.to_string_lossy().into_owned())
+                .to_value()
+        };
+        match pspec.name() {
+            "model" => path(&settings.model),
+            "execution-provider" => settings.provider.to_value(),
+            "device-id" => settings.device_id.to_value(),
+            "engine-cache-dir" => path(&settings.engine_cache),
+            "ort-library" => path(&settings.library),
+            "hop" => settings.hop.nseconds().to_value(),
+            "settle-time" => settings.settle.nseconds().to_value(),
+            "sync" => settings.sync.to_value(),
+            "wait-for-model" => settings.wait_for_model.to_value(),
+            _ => unimplemented!(),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let obj = self.obj();
+        for pad in [&self.sinkpad, &self.srcpad] {
+            if let Err(e) = obj.add_pad(pad) {
+                gst::error!(CAT, imp = self, "{e}");
+            }
+        }
+    }
+}
+
+impl GstObjectImpl for MvpFusion {}
+
+impl ElementImpl for MvpFusion {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "MVP emotion network",
+                "Filter/Analyzer/Video",
+                "Fuses face units and physiology into valence and arousal, as metadata on every frame",
+                "The gst-plugin-mvp authors",
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            use gst::{PadDirection, PadPresence, PadTemplate};
+            let video = gst::Caps::builder("video/x-raw").any_features().build();
+            let physio = physio::template_caps();
+            let new = |name: &str, direction, presence, caps: &gst::Caps| {
+                PadTemplate::new(name, direction, presence, caps)
+                    .expect("a fixed name and direction")
+            };
+            let mut templates = vec![
+                new("sink", PadDirection::Sink, PadPresence::Always, &video),
+                new("src", PadDirection::Src, PadPresence::Always, &video),
+            ];
+            for name in ["ecg", "eda", "ppg", "physio_%s"] {
+                templates.push(new(name, PadDirection::Sink, PadPresence::Request, &physio));
+            }
+            templates
+        });
+        TEMPLATES.as_ref()
+    }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        let pad_name = match (template.name_template(), name) {
+            ("physio_%s", Some(name)) if name.len() > "physio_".len() => name.to_string(),
+            ("physio_%s", _) => {
+                gst::error!(
+                    CAT,
+                    imp = self,
+                    "physio_%s needs the name of a signal: physio_resp"
+                );
+                return None;
+            }
+            (fixed, _) => fixed.to_string(),
+        };
+        let modality = pad_name
+            .strip_prefix("physio_")
+            .unwrap_or(&pad_name)
+            .to_string();
+        {
+            let mut state = self.state();
+            if state.sides.contains_key(&modality) {
+                drop(state);
+                gst::element_imp_warning!(
+                    self,
+                    gst::CoreError::Pad,
+                    ("the signal {modality} has a pad already; expected one stream for each signal")
+                );
+                return None;
+            }
+            state.sides.insert(modality.clone(), Side::default());
+            state.live = None;
+        }
+        let (m1, m2) = (modality.clone(), modality.clone());
+        let pad = gst::Pad::builder_from_template(template)
+            .name(pad_name)
+            .chain_function(move |_, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |imp| imp.physio_chain(&m1, buffer),
+                )
+            })
+            .event_function(move |pad, parent, event| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || false,
+                    |imp| imp.physio_event(pad, &m2, &event),
+                )
+            })
+            // Nothing of physiology goes on to the video's source pad.
+            .iterate_internal_links_function(|_, _| gst::Iterator::from_vec(vec![]))
+            .build();
+        let weak = self.obj().downgrade();
+        pad.connect_unlinked(move |_, _| {
+            // A frame may be waiting for what will now not come.
+            if let Some(element) = weak.upgrade() {
+                element.imp().changed.notify_all();
+            }
+        });
+        self.with_side(&modality, |side| side.pad = Some(pad.clone()));
+        // A pad that joins a running element must be ready for data at once.
+        if self.obj().current_state() > gst::State::Ready && pad.set_active(true).is_err() {
+            gst::warning!(CAT, imp = self, "pad {modality} could not be activated");
+        }
+        match self.obj().add_pad(&pad) {
+            Ok(()) => Some(pad),
+            Err(e) => {
+                gst::error!(CAT, imp = self, "{e}");
+                self.state().sides.remove(&modality);
+                None
+            }
+        }
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        let name = pad.name();
+        let modality = name.strip_prefix("physio_").unwrap_or(&name);
+        {
+            let mut state = self.state();
+            state.sides.remove(modality);
+            state.live = None;
+        }
+        self.changed.notify_all();
+        let _ = pad.set_active(false);
+        if let Err(e) = self.obj().remove_pad(pad) {
+            gst::warning!(CAT, imp = self, "{e}");
+        }
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::ReadyToPaused => self.start().map_err(|message| {
+                self.post_error_message(message);
+                gst::StateChangeError
+            })?,
+            gst::StateChange::PausedToReady => self.interrupt(),
+            _ => {}
+        }
+        let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::PausedToReady
+            || (transition == gst::StateChange::ReadyToPaused && result.is_err())
+        {
+            self.stop();
+        }
+        result
+    }
+}
