@@ -7,6 +7,7 @@
 //! face from the first frame of the clip on (MediaPipe without its smoothing).
 
 use gst::prelude::*;
+use gst_video::prelude::*;
 use gstmvp::FaceUnitsMeta;
 use gstmvp::face::{
     Analyzer, BLENDSHAPES, Face, FaceModels, ImageView, Options, PixelFormat, Plane, YuvToRgb,
@@ -26,7 +27,8 @@ struct Setup {
 
 fn setup(test: &str, files: &[&str]) -> Option<Setup> {
     gst::init().expect("gst");
-    gstmvp::plugin_register_static().expect("plugin");
+    static REGISTERED: std::sync::Once = std::sync::Once::new();
+    REGISTERED.call_once(|| gstmvp::plugin_register_static().expect("plugin"));
     let skip = |why: String| {
         eprintln!("SKIPPED {test}: {why}");
         None
@@ -214,7 +216,7 @@ fn faces_agree_with_mediapipe() {
         for expected in &image {
             analyzer.reset();
             let faces = analyzer
-                .analyze(&frames[expected.index].view())
+                .analyze(&frames[expected.index].view(), &[])
                 .expect("analysis");
             assert_eq!(faces.len(), 1, "{file} frame {}", expected.index);
             compare(&format!("{file} image"), &faces[0], expected);
@@ -224,7 +226,7 @@ fn faces_agree_with_mediapipe() {
         let runs = analyzer.detector_runs();
         let tracked: Vec<Vec<Face>> = frames
             .iter()
-            .map(|f| analyzer.analyze(&f.view()).expect("analysis"))
+            .map(|f| analyzer.analyze(&f.view(), &[]).expect("analysis"))
             .collect();
         assert_eq!(analyzer.detector_runs() - runs, 1, "one face, never lost");
         for expected in &expected(&setup.reference, file, "track") {

@@ -61,6 +61,24 @@ struct Track {
     next: Roi,
 }
 
+/// Where there may be a face.
+struct Candidate {
+    rect: Rect,
+    crop: Roi,
+    sure: bool,
+}
+
+impl From<&Detection> for Candidate {
+    fn from(detection: &Detection) -> Self {
+        let eyes = (detection.points[0], detection.points[1]);
+        Self {
+            rect: detection.rect,
+            crop: Roi::around_face(&detection.rect, eyes, CROP_MARGIN),
+            sure: detection.score >= SURE,
+        }
+    }
+}
+
 struct Lost {
     id: u64,
     rect: Rect,
@@ -119,9 +137,12 @@ impl<N: Networks> Analyzer<N> {
 
     /// The faces in `image`, longest known first.
     ///
+    /// `regions` are faces that somebody else has found; where there are some, they take
+    /// the place of the detector.
+    ///
     /// # Errors
     /// Those of the networks; the faces are then forgotten.
-    pub fn analyze(&mut self, image: &ImageView<'_>) -> Result<Vec<Face>, Error> {
+    pub fn analyze(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Face>, Error> {
         if image.size() != self.size {
             self.reset();
             self.size = image.size();
@@ -130,7 +151,7 @@ impl<N: Networks> Analyzer<N> {
         let tracks = std::mem::take(&mut self.tracks);
         let mut tracks = self.follow(image, tracks)?;
         if tracks.len() < self.options.max_faces || tracks.iter().any(|t| t.id.is_none()) {
-            self.find(image, &mut tracks)?;
+            self.find(image, regions, &mut tracks)?;
         }
         let now = self.analyses;
         self.lost.retain(|l| now - l.since <= REMEMBERED);
@@ -173,9 +194,18 @@ impl<N: Networks> Analyzer<N> {
 
     /// Runs the detector, adds the faces that are new and drops unsure ones that it
     /// does not find again.
-    fn find(&mut self, image: &ImageView<'_>, tracks: &mut Vec<Track>) -> Result<(), Error> {
+    fn find(
+        &mut self,
+        image: &ImageView<'_>,
+        regions: &[Rect],
+        tracks: &mut Vec<Track>,
+    ) -> Result<(), Error> {
         let mut confirmed = vec![false; tracks.len()];
-        for detection in self.detect(image)? {
+        let candidates = match regions {
+            [] => self.detect(image)?.iter().map(Candidate::from).collect(),
+            regions => self.level(image, regions)?,
+        };
+        for detection in candidates {
             let known = tracks
                 .iter()
                 .position(|t| t.rect.overlap(&detection.rect) > SAME_FACE);
@@ -188,16 +218,14 @@ impl<N: Networks> Analyzer<N> {
             if tracks.len() >= self.options.max_faces {
                 continue;
             }
-            let eyes = (detection.points[0], detection.points[1]);
-            let roi = Roi::around_face(&detection.rect, eyes, CROP_MARGIN);
-            let Some(seen) = self.look(image, &roi)? else {
+            let Some(seen) = self.look(image, &detection.crop)? else {
                 continue;
             };
             // The landmarks may have settled on a neighbour.
             if tracks.iter().any(|t| t.rect.overlap(&seen.rect) > SAME_FACE) {
                 continue;
             }
-            let id = (detection.score >= SURE).then(|| self.identify(&seen.rect));
+            let id = detection.sure.then(|| self.identify(&seen.rect));
             tracks.push(Track { id, ..seen });
         }
         let old = confirmed.len();
@@ -225,6 +253,22 @@ impl<N: Networks> Analyzer<N> {
         }
         self.ids += 1;
         self.ids
+    }
+
+    /// Crops for regions that say nothing of the eyes: a first look at the upright
+    /// region tells how the head is turned.
+    fn level(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        for rect in regions.iter().take(self.options.max_faces) {
+            let upright = ((rect.x, rect.y), (rect.x + 1.0, rect.y));
+            let roi = Roi::around_face(rect, upright, CROP_MARGIN);
+            candidates.extend(self.look(image, &roi)?.map(|seen| Candidate {
+                rect: seen.rect,
+                crop: seen.next,
+                sure: true,
+            }));
+        }
+        Ok(candidates)
     }
 
     fn detect(&mut self, image: &ImageView<'_>) -> Result<Vec<Detection>, Error> {
