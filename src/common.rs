@@ -2,9 +2,9 @@
 //! What several elements share and no pure room may know: property enums and
 //! questions to the pipeline.
 
-use crate::inference::Provider;
+use crate::inference::{Provider, own_directory};
 use gst::{glib, prelude::*};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a network runs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
@@ -65,35 +65,80 @@ pub fn upstream_is_live(pad: &gst::Pad) -> Option<bool> {
     pad.peer_query(&mut query).then(|| query.result().0)
 }
 
-/// The directory of the models called `name` (`face`, `default`), where a property
-/// does not name one: `$GSTMVP_MODELS`, `models` here, beside the plugin, in the build
-/// tree or where the plugin was installed.
+/// Variable that names the directory of all models.
+const MODELS_VARIABLE: &str = "GSTMVP_MODELS";
+
+/// The directory of a kind of models (`subdir`: `face`, `default`, ...).
+///
+/// `explicit`, the element's property, is taken as it is. Otherwise the first of these
+/// that holds the file `marker`: `$GSTMVP_MODELS/subdir`, `models/subdir` here, beside
+/// the plugin, in the source tree that the plugin was built in, in the share directory of
+/// the prefix that it was installed to.
 ///
 /// # Errors
-/// Lists where it looked, and says how to name one.
-pub fn find_model_dir(name: &str) -> Result<PathBuf, String> {
-    let mut roots = Vec::new();
-    if let Some(root) = std::env::var_os("GSTMVP_MODELS") {
-        roots.push(PathBuf::from(root));
+/// A text that names what was looked at and what to do.
+pub fn find_model_dir(
+    explicit: Option<&Path>,
+    subdir: &str,
+    marker: &str,
+) -> Result<PathBuf, String> {
+    if let Some(path) = explicit {
+        return match path.is_dir() {
+            true => Ok(path.to_path_buf()),
+            false => Err(format!(
+                "the property model names {}, which is no directory; expected one that holds {marker}",
+                path.display()
+            )),
+        };
     }
-    roots.push(PathBuf::from("models"));
-    if let Some(own) = crate::inference::own_directory() {
-        for relative in [
-            "models",
-            "../../models",
-            "../../../models",
-            "../../share/gst-plugin-mvp/models",
-            "../../../share/gst-plugin-mvp/models",
-        ] {
-            roots.push(own.join(relative));
+    let models = Path::new("models").join(subdir);
+    let mut places = Vec::new();
+    if let Some(root) = std::env::var_os(MODELS_VARIABLE).filter(|v| !v.is_empty()) {
+        places.push(Path::new(&root).join(subdir));
+    }
+    places.push(models.clone());
+    if let Some(own) = own_directory() {
+        places.push(own.join(&models));
+        places.push(own.join("../..").join(&models));
+        // gstreamer-1.0 may lie in lib or in lib/<architecture>.
+        for up in ["..", "../..", "../../.."] {
+            places.push(own.join(up).join("share/gst-plugin-mvp").join(&models));
         }
     }
-    let places: Vec<_> = roots.into_iter().map(|r| r.join(name)).collect();
-    places.iter().find(|p| p.is_dir()).cloned().ok_or_else(|| {
-        let tried: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();
-        format!(
-            "no model directory '{name}' in {}; name it with the property model or set GSTMVP_MODELS",
-            tried.join(", ")
-        )
-    })
+    match places.iter().find(|p| p.join(marker).is_file()) {
+        Some(found) => Ok(found.clone()),
+        None => Err(format!(
+            "no {subdir} models were found: none of {} holds {marker}; set the property model or the variable {MODELS_VARIABLE}",
+            places
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_model_directory_must_exist() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(find_model_dir(Some(here), "x", "y"), Ok(here.into()));
+        let missing = here.join("no/such/place");
+        let e = find_model_dir(Some(&missing), "x", "y.toml").expect_err("missing");
+        assert!(e.contains("no/such/place") && e.contains("y.toml"), "{e}");
+    }
+
+    #[test]
+    fn models_are_found_by_their_marker() {
+        let found = find_model_dir(None, "face", "face_detector.onnx").expect("shipped");
+        assert!(found.ends_with("models/face"), "{}", found.display());
+        let e = find_model_dir(None, "face", "no-such-file").expect_err("no marker");
+        assert!(
+            e.contains("models/face") && e.contains(MODELS_VARIABLE),
+            "{e}"
+        );
+    }
 }

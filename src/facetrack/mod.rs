@@ -1,6 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::glib;
+use gst::prelude::*;
 
-pub fn register(_plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    Ok(())
+mod imp;
+mod worker;
+
+glib::wrapper! {
+    pub struct FaceTrack(ObjectSubclass<imp::FaceTrack>) @extends gst::Element, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "facetrack",
+        gst::Rank::NONE,
+        FaceTrack::static_type(),
+    )
 }

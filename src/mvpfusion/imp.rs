@@ -23,7 +23,7 @@
 use super::physio::{self, Stream};
 use super::worker::{self, Loaded, Plan};
 use crate::common::{self, ExecutionProvider, Sync};
-use crate::inference::{Bundle, Inputs, SessionOptions};
+use crate::inference::{Bundle, Inputs, MANIFEST, SessionOptions};
 use crate::meta::{EmotionMeta, FaceUnitsMeta};
 use gst::ClockTime;
 use gst::glib;
@@ -98,7 +98,11 @@ struct Side {
 impl Side {
     /// Forgets what has come, not whose it is.
     fn restart(&mut self) {
-        *self = Self { pad: self.pad.take(), stream: self.stream.take(), ..Self::default() };
+        *self = Self {
+            pad: self.pad.take(),
+            stream: self.stream.take(),
+            ..Self::default()
+        };
     }
 
     /// Whether more may come before `end`.
@@ -341,8 +345,7 @@ impl MvpFusion {
         while state.last_hop < due {
             let hop = state.last_hop + 1;
             let end = hop * state.hop;
-            while state.loaded.is_none() || state.sides.values().any(|s| s.owes(end))
-            {
+            while state.loaded.is_none() || state.sides.values().any(|s| s.owes(end)) {
                 state = self.wait_while_running(state)?;
             }
             self.post_job(&mut state, hop);
@@ -615,10 +618,8 @@ impl MvpFusion {
         let settings = lock(&self.settings).clone();
         let not_found =
             |e: &dyn std::fmt::Display| gst::error_msg!(gst::ResourceError::NotFound, ("{e}"));
-        let directory = match &settings.model {
-            Some(directory) => directory.clone(),
-            None => common::find_model_dir("default").map_err(|e| not_found(&e))?,
-        };
+        let directory = common::find_model_dir(settings.model.as_deref(), "default", MANIFEST)
+            .map_err(|e| not_found(&e))?;
         let bundle = Arc::new(Bundle::open(&directory).map_err(|e| not_found(&e))?);
         let chunk = bundle.chunk();
         let wanted = match settings.hop {

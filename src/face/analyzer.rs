@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Faces from pictures, one after the other.
+
+use super::detector::{self, Detection, sigmoid};
+use super::geometry::{Rect, Roi};
+use super::image::{Border, ImageView};
+use super::networks::{CROP, Mesh, Networks};
+use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS};
+use crate::inference::Error;
+
+/// A crop is this much wider than the face.
+const CROP_MARGIN: f32 = 1.5;
+/// Outer corners of the eyes: the line that a crop keeps level.
+const EYE_CORNERS: (usize, usize) = (33, 263);
+/// Two boxes that overlap more than this are one face.
+const SAME_FACE: f32 = 0.3;
+/// A detection this sure counts at once; a weaker one must be found twice running.
+const SURE: f32 = 0.75;
+/// For so many analyses a lost face that comes back at its place keeps its id.
+const REMEMBERED: u64 = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Least score of a detection and least presence of a face, 0–1.
+    pub min_confidence: f32,
+    pub max_faces: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            min_confidence: 0.5,
+            max_faces: 1,
+        }
+    }
+}
+
+/// One face in one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Face {
+    /// Stays the same while the same face is followed; never used again for another.
+    pub track_id: u64,
+    /// Presence of a face, 0–1.
+    pub confidence: f32,
+    /// Around all landmarks; may reach beyond the picture.
+    pub rect: Rect,
+    /// 478 points: x, y in pixels of the picture, z (towards the viewer is negative)
+    /// in the same scale.
+    pub landmarks: Vec<[f32; 3]>,
+    /// 0–1, in the order of [`BLENDSHAPES`].
+    pub blendshapes: [f32; BLENDSHAPES.len()],
+}
+
+/// Where a face was, and where to look for it next.
+struct Track {
+    /// None until the detector is sure.
+    id: Option<u64>,
+    presence: f32,
+    rect: Rect,
+    landmarks: Vec<[f32; 3]>,
+    next: Roi,
+}
+
+/// Where there may be a face.
+struct Candidate {
+    rect: Rect,
+    crop: Roi,
+    sure: bool,
+}
+
+impl From<&Detection> for Candidate {
+    fn from(detection: &Detection) -> Self {
+        let eyes = (detection.points[0], detection.points[1]);
+        Self {
+            rect: detection.rect,
+            crop: Roi::around_face(&detection.rect, eyes, CROP_MARGIN),
+            sure: detection.score >= SURE,
+        }
+    }
+}
+
+struct Lost {
+    id: u64,
+    rect: Rect,
+    since: u64,
+}
+
+/// Finds and follows faces. Feed it pictures of one stream in order.
+pub struct Analyzer<N> {
+    networks: N,
+    options: Options,
+    anchors: Vec<(f32, f32)>,
+    tracks: Vec<Track>,
+    lost: Vec<Lost>,
+    ids: u64,
+    analyses: u64,
+    detector_runs: u64,
+    size: (usize, usize),
+    pixels: Vec<f32>,
+}
+
+impl<N: Networks> Analyzer<N> {
+    pub fn new(networks: N, options: Options) -> Self {
+        Self {
+            networks,
+            options,
+            anchors: detector::anchors(),
+            tracks: Vec::new(),
+            lost: Vec::new(),
+            ids: 0,
+            analyses: 0,
+            detector_runs: 0,
+            size: (0, 0),
+            pixels: Vec::new(),
+        }
+    }
+
+    pub fn networks(&self) -> &N {
+        &self.networks
+    }
+
+    /// Takes effect at the next analysis.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// How often the detector ran.
+    pub fn detector_runs(&self) -> u64 {
+        self.detector_runs
+    }
+
+    /// Forgets the faces: what comes next is not a continuation.
+    pub fn reset(&mut self) {
+        self.tracks.clear();
+        self.lost.clear();
+    }
+
+    /// The faces in `image`, longest known first.
+    ///
+    /// `regions` are faces that somebody else has found; where there are some, they take
+    /// the place of the detector.
+    ///
+    /// # Errors
+    /// Those of the networks; the faces are then forgotten.
+    pub fn analyze(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Face>, Error> {
+        if image.size() != self.size {
+            self.reset();
+            self.size = image.size();
+        }
+        self.analyses += 1;
+        let tracks = std::mem::take(&mut self.tracks);
+        let mut tracks = self.follow(image, tracks)?;
+        if tracks.len() < self.options.max_faces || tracks.iter().any(|t| t.id.is_none()) {
+            self.find(image, regions, &mut tracks)?;
+        }
+        let now = self.analyses;
+        self.lost.retain(|l| now - l.since <= REMEMBERED);
+
+        let mut faces = Vec::with_capacity(tracks.len());
+        for track in &tracks {
+            if let Some(id) = track.id {
+                faces.push(self.face(id, track)?);
+            }
+        }
+        self.tracks = tracks;
+        Ok(faces)
+    }
+
+    /// Looks again at each known face where its last landmarks were.
+    fn follow(&mut self, image: &ImageView<'_>, tracks: Vec<Track>) -> Result<Vec<Track>, Error> {
+        let mut kept: Vec<Track> = Vec::with_capacity(tracks.len());
+        for old in tracks {
+            let seen = self.look(image, &old.next)?;
+            match seen {
+                Some(seen)
+                    if kept.len() < self.options.max_faces
+                        && kept.iter().all(|k| k.rect.overlap(&seen.rect) <= SAME_FACE) =>
+                {
+                    kept.push(Track { id: old.id, ..seen });
+                }
+                _ => self.lost.extend(old.id.map(|id| Lost {
+                    id,
+                    rect: old.rect,
+                    since: self.analyses,
+                })),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Runs the detector, adds the faces that are new and drops unsure ones that it
+    /// does not find again.
+    fn find(
+        &mut self,
+        image: &ImageView<'_>,
+        regions: &[Rect],
+        tracks: &mut Vec<Track>,
+    ) -> Result<(), Error> {
+        let mut confirmed = vec![false; tracks.len()];
+        let candidates = match regions {
+            [] => self.detect(image)?.iter().map(Candidate::from).collect(),
+            regions => self.level(image, regions)?,
+        };
+        for detection in candidates {
+            let known = tracks
+                .iter()
+                .position(|t| t.rect.overlap(&detection.rect) > SAME_FACE);
+            if let Some(known) = known {
+                if let Some(c) = confirmed.get_mut(known) {
+                    *c = true;
+                }
+                continue;
+            }
+            if tracks.len() >= self.options.max_faces {
+                continue;
+            }
+            let Some(seen) = self.look(image, &detection.crop)? else {
+                continue;
+            };
+            // The landmarks may have settled on a neighbour.
+            if tracks
+                .iter()
+                .any(|t| t.rect.overlap(&seen.rect) > SAME_FACE)
+            {
+                continue;
+            }
+            let id = detection.sure.then(|| self.identify(&seen.rect));
+            tracks.push(Track { id, ..seen });
+        }
+        let old = confirmed.len();
+        for (track, confirmed) in tracks.iter_mut().zip(&confirmed) {
+            if track.id.is_none() && *confirmed {
+                track.id = Some(self.identify(&track.rect));
+            }
+        }
+        let mut index = 0;
+        tracks.retain(|t| {
+            index += 1;
+            t.id.is_some() || index > old
+        });
+        Ok(())
+    }
+
+    /// The id of a face that was lost here a moment ago, else a new one.
+    fn identify(&mut self, rect: &Rect) -> u64 {
+        if let Some(i) = self
+            .lost
+            .iter()
+            .position(|l| l.rect.overlap(rect) > SAME_FACE)
+        {
+            return self.lost.remove(i).id;
+        }
+        self.ids += 1;
+        self.ids
+    }
+
+    /// Crops for regions that say nothing of the eyes: a first look at the upright
+    /// region tells how the head is turned.
+    fn level(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        for rect in regions.iter().take(self.options.max_faces) {
+            let upright = ((rect.x, rect.y), (rect.x + 1.0, rect.y));
+            let roi = Roi::around_face(rect, upright, CROP_MARGIN);
+            candidates.extend(self.look(image, &roi)?.map(|seen| Candidate {
+                rect: seen.rect,
+                crop: seen.next,
+                sure: true,
+            }));
+        }
+        Ok(candidates)
+    }
+
+    fn detect(&mut self, image: &ImageView<'_>) -> Result<Vec<Detection>, Error> {
+        let roi = Roi::letterbox(self.size);
+        image.warp(
+            &roi.map(detector::INPUT),
+            detector::INPUT,
+            Border::Black,
+            (2.0, -1.0),
+            &mut self.pixels,
+        );
+        self.detector_runs += 1;
+        let (regressors, logits) = self.networks.detect(&self.pixels)?;
+        Ok(detector::decode(
+            &regressors,
+            &logits,
+            &self.anchors,
+            self.options.min_confidence,
+            &roi,
+        ))
+    }
+
+    /// The face inside `roi`, without an id; `None` where there is none.
+    fn look(&mut self, image: &ImageView<'_>, roi: &Roi) -> Result<Option<Track>, Error> {
+        image.warp(
+            &roi.map(CROP),
+            CROP,
+            Border::Replicate,
+            (1.0, 0.0),
+            &mut self.pixels,
+        );
+        let Mesh {
+            landmarks,
+            presence,
+        } = self.networks.mesh(&self.pixels)?;
+        let presence = sigmoid(presence);
+        let landmarks: Vec<[f32; 3]> = landmarks
+            .chunks_exact(3)
+            .map(|p| {
+                let (x, y) = roi.point(p[0] / CROP as f32, p[1] / CROP as f32);
+                [x, y, p[2] / CROP as f32 * roi.side]
+            })
+            .collect();
+        let sound =
+            landmarks.len() == LANDMARKS && landmarks.iter().flatten().all(|v| v.is_finite());
+        if !(sound && presence >= self.options.min_confidence) {
+            return Ok(None);
+        }
+        let Some(rect) = Rect::around(landmarks.iter().map(|p| (p[0], p[1]))) else {
+            return Ok(None);
+        };
+        let point = |i: usize| (landmarks[i][0], landmarks[i][1]);
+        let eyes = (point(EYE_CORNERS.0), point(EYE_CORNERS.1));
+        Ok(Some(Track {
+            id: None,
+            presence,
+            rect,
+            next: Roi::around_face(&rect, eyes, CROP_MARGIN),
+            landmarks,
+        }))
+    }
+
+    fn face(&mut self, track_id: u64, track: &Track) -> Result<Face, Error> {
+        let points: Vec<f32> = BLENDSHAPE_LANDMARKS
+            .iter()
+            .flat_map(|i| [track.landmarks[*i][0], track.landmarks[*i][1]])
+            .collect();
+        let values = self.networks.blendshapes(&points)?;
+        let mut blendshapes = [0.0; BLENDSHAPES.len()];
+        for (to, from) in blendshapes.iter_mut().zip(values) {
+            // `max` and `min` also turn NaN into a number.
+            *to = from.max(0.0).min(1.0);
+        }
+        Ok(Face {
+            track_id,
+            confidence: track.presence,
+            rect: track.rect,
+            landmarks: track.landmarks.clone(),
+            blendshapes,
+        })
+    }
+}
