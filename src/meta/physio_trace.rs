@@ -24,7 +24,12 @@ pub struct PhysioTrace {
 
 impl PhysioTrace {
     /// `samples` oldest first, NaN for what is missing.
-    pub fn new(name: &str, rate: f64, end: ClockTime, samples: impl IntoIterator<Item = f32>) -> Self {
+    pub fn new(
+        name: &str,
+        rate: f64,
+        end: ClockTime,
+        samples: impl IntoIterator<Item = f32>,
+    ) -> Self {
         let bytes: Vec<u8> = samples.into_iter().flat_map(f32::to_le_bytes).collect();
         Self {
             name: name.to_string(),
@@ -74,8 +79,9 @@ impl PhysioTraceMeta {
     /// # Errors
     /// Names the first field that is missing, of another type or out of range.
     pub fn from_structure(s: &gst::StructureRef) -> Result<Self, glib::BoolError> {
-        let wrong =
-            |field: &str, e: &dyn std::fmt::Display| glib::bool_error!("{} field '{}': {}", s.name(), field, e);
+        let wrong = |field: &str, e: &dyn std::fmt::Display| {
+            glib::bool_error!("{} field '{}': {}", s.name(), field, e)
+        };
         let mut traces = Vec::new();
         for field in s.fields() {
             let Some(name) = field.strip_prefix(SAMPLES) else {
@@ -89,7 +95,9 @@ impl PhysioTraceMeta {
                 ));
             }
             let rate_field = format!("{RATE}{name}");
-            let rate = s.get::<f64>(&rate_field).map_err(|e| wrong(&rate_field, &e))?;
+            let rate = s
+                .get::<f64>(&rate_field)
+                .map_err(|e| wrong(&rate_field, &e))?;
             if !(rate.is_finite() && rate > 0.0) {
                 return Err(wrong(
                     &rate_field,
@@ -97,7 +105,9 @@ impl PhysioTraceMeta {
                 ));
             }
             let end_field = format!("{END}{name}");
-            let end = s.get::<u64>(&end_field).map_err(|e| wrong(&end_field, &e))?;
+            let end = s
+                .get::<u64>(&end_field)
+                .map_err(|e| wrong(&end_field, &e))?;
             let end = ClockTime::try_from(end)
                 .map_err(|_| wrong(&end_field, &"expected a running time, found none"))?;
             traces.push(PhysioTrace {
@@ -140,7 +150,10 @@ mod tests {
         both.attach(buf).expect("attach");
         let read = PhysioTraceMeta::from_buffer(buf).expect("readable");
         assert_eq!(read, both);
-        assert_eq!(read.traces[0].values().collect::<Vec<_>>(), [0.5, -1.25, 2.0]);
+        assert_eq!(
+            read.traces[0].values().collect::<Vec<_>>(),
+            [0.5, -1.25, 2.0]
+        );
         assert!(read.traces[1].values().next().is_some_and(f32::is_nan));
         let one = PhysioTraceMeta { traces: vec![eda] };
         one.attach(buf).expect("attach again");
@@ -157,7 +170,10 @@ mod tests {
             .to_structure()
         };
         let cases: [(&str, glib::SendValue); 4] = [
-            ("samples-eda", glib::Bytes::from_static(b"abc").to_send_value()),
+            (
+                "samples-eda",
+                glib::Bytes::from_static(b"abc").to_send_value(),
+            ),
             ("samples-eda", 1.0f64.to_send_value()),
             ("rate-eda", 0.0f64.to_send_value()),
             ("end-eda", u64::MAX.to_send_value()),
@@ -165,7 +181,9 @@ mod tests {
         for (field, value) in cases {
             let mut s = good();
             s.set_value(field, value);
-            let e = PhysioTraceMeta::from_structure(&s).expect_err(field).to_string();
+            let e = PhysioTraceMeta::from_structure(&s)
+                .expect_err(field)
+                .to_string();
             assert!(e.contains(field), "{e}");
         }
     }
