@@ -28,7 +28,7 @@ mod facetrack;
 mod lslsrc;
 mod mvpfusion;
 
-pub use meta::{EmotionMeta, FaceUnitsMeta};
+pub use meta::{EmotionMeta, FaceUnitsMeta, PhysioTraceMeta};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::register();

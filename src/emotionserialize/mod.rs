@@ -1,6 +1,32 @@
 // SPDX-License-Identifier: MPL-2.0
-use gst::glib;
+use gst::{glib, prelude::*};
 
-pub fn register(_plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    Ok(())
+mod imp;
+pub mod json;
+
+/// When `emotionserialize` writes a line.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
+#[repr(i32)]
+#[enum_type(name = "GstEmotionSerializeEvery")]
+pub enum Every {
+    #[default]
+    #[enum_value(name = "One line for each new result", nick = "result")]
+    Result,
+    #[enum_value(name = "One line for each frame, with its result if it has one", nick = "frame")]
+    Frame,
+}
+
+glib::wrapper! {
+    pub struct EmotionSerialize(ObjectSubclass<imp::EmotionSerialize>) @extends gst::Element, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    #[cfg(feature = "doc")]
+    Every::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    gst::Element::register(
+        Some(plugin),
+        "emotionserialize",
+        gst::Rank::NONE,
+        EmotionSerialize::static_type(),
+    )
 }

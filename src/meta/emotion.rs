@@ -105,7 +105,15 @@ impl EmotionMeta {
                 });
             }
         }
-        let time = |field: &str| get::<u64>(s, field).map(ClockTime::from_nseconds);
+        let time = |field: &str| {
+            ClockTime::try_from(get::<u64>(s, field)?).map_err(|_| {
+                gst::glib::bool_error!(
+                    "{} field '{}': expected a time, found none",
+                    s.name(),
+                    field
+                )
+            })
+        };
         Ok(Self {
             valence: get(s, "valence")?,
             arousal: get(s, "arousal")?,
@@ -193,5 +201,19 @@ mod tests {
             .build();
         let e = EmotionMeta::from_structure(&s).expect_err("incomplete");
         assert!(e.to_string().contains("arousal"), "{e}");
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_an_error() {
+        gst::init().expect("gst");
+        let s = gst::Structure::builder(EMOTION_META)
+            .field("valence", 0.1)
+            .field("arousal", 0.1)
+            .field("label", "x")
+            .field("confidence", 0.1)
+            .field("window-start", u64::MAX)
+            .build();
+        let e = EmotionMeta::from_structure(&s).expect_err("no time");
+        assert!(e.to_string().contains("window-start"), "{e}");
     }
 }

@@ -51,7 +51,8 @@ impl FaceUnitsMeta {
             }
         }
         Ok(Self {
-            time: ClockTime::from_nseconds(s.get::<u64>(TIME).map_err(|e| wrong(TIME, &e))?),
+            time: ClockTime::try_from(s.get::<u64>(TIME).map_err(|e| wrong(TIME, &e))?)
+                .map_err(|_| wrong(TIME, &"expected a time, found none"))?,
             confidence: s
                 .get::<f64>(CONFIDENCE)
                 .map_err(|e| wrong(CONFIDENCE, &e))?,

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What travels on video buffers: [`EmotionMeta`] and [`FaceUnitsMeta`].
+//! What travels on video buffers: [`EmotionMeta`], [`FaceUnitsMeta`] and
+//! [`PhysioTraceMeta`].
 //!
-//! Both are `GstCustomMeta`: no header is needed to read them from C
+//! All are `GstCustomMeta`: no header is needed to read them from C
 //! (`gst_buffer_get_custom_meta`), Python (`buf.get_custom_meta`) or Rust. They
 //! are registered without tags, so that converting, scaling or encoding elements
 //! keep them: a result describes the person, not the pixels.
 
 mod emotion;
 mod face_units;
+mod physio_trace;
 
 pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, ModalityState};
 pub use face_units::{FACE_REGION, FACE_UNITS_META, FaceUnitsMeta};
+pub use physio_trace::{PHYSIO_TRACE_META, PhysioTrace, PhysioTraceMeta};
 
 /// Registers the metadata types; safe to call more than once.
 pub fn register() {
-    for name in [EMOTION_META, FACE_UNITS_META] {
+    for name in [EMOTION_META, FACE_UNITS_META, PHYSIO_TRACE_META] {
         if !gst::meta::CustomMeta::is_registered(name) {
             gst::meta::CustomMeta::register(name, &[]);
         }

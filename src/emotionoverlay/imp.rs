@@ -1,0 +1,861 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * SECTION:element-emotionoverlay
+ * @title: emotionoverlay
+ * @see_also: mvpfusion, emotionserialize
+ *
+ * Draws the result that `mvpfusion` put on each frame: the label with its
+ * confidence, valence and arousal, how much of the window each modality covers,
+ * the face, and physiology traces when asked. What is not to be trusted looks it:
+ * a result that is too old is grey and says its age, a window that is not full
+ * says so, a label below `min-confidence` is not asserted, and an untrained model
+ * is named whatever `show` says.
+ *
+ * Valence and arousal are probabilities of the high class, so their bars start
+ * at the middle. A coverage bar is pale where samples were received and in full
+ * colour for the share of them that passed the signal checks.
+ *
+ * The picture is attached as GstVideoOverlayCompositionMeta where downstream
+ * takes that, in any memory; otherwise it is blended into frames in system memory.
+ * It is drawn again only when what it says changes.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 -m v4l2src ! videoconvert ! facetrack ! fusion. \
+ *   lslsrc stream-type=EDA ! fusion.eda   lslsrc stream-type=ECG ! fusion.ecg \
+ *   mvpfusion name=fusion model=models/default ! emotionoverlay ! videoconvert ! autovideosink
+ * ]|
+ *
+ * Since: plugins-mvp-0.1.0
+ */
+use super::{Position, Show, draw};
+use crate::meta::{EmotionMeta, FACE_REGION, PhysioTraceMeta};
+use gst::{glib, prelude::*, subclass::prelude::*};
+use gst_video::{
+    VideoOverlayComposition, VideoOverlayCompositionMeta, VideoOverlayFormatFlags,
+    VideoOverlayRectangle,
+};
+use std::sync::{LazyLock, Mutex, MutexGuard};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "emotionoverlay",
+        gst::DebugColorFlags::empty(),
+        Some("Drawing of emotion results"),
+    )
+});
+
+const DEFAULT_POSITION: Position = Position::TopLeft;
+const DEFAULT_FONT_DESC: &str = "Sans";
+const DEFAULT_MAX_AGE: gst::ClockTime = gst::ClockTime::from_seconds(5);
+const DEFAULT_MIN_CONFIDENCE: f64 = 0.1;
+/// More faces than this in one frame are not outlined.
+const MAX_FACES: usize = 16;
+/// The traces are drawn again at most this often (ns), however often they change.
+const TRACE_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(66);
+
+#[derive(Debug, Clone)]
+struct Settings {
+    show: Show,
+    position: Position,
+    font_desc: String,
+    max_age: gst::ClockTime,
+    min_confidence: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            show: Show::default(),
+            position: DEFAULT_POSITION,
+            font_desc: DEFAULT_FONT_DESC.to_string(),
+            max_age: DEFAULT_MAX_AGE,
+            min_confidence: DEFAULT_MIN_CONFIDENCE,
+        }
+    }
+}
+
+/// A drawn picture, ready to be placed on any number of frames.
+struct Sprite {
+    pixels: gst::Buffer,
+    width: u32,
+    height: u32,
+}
+
+impl Sprite {
+    fn new(picture: draw::Picture) -> Result<Self, glib::BoolError> {
+        let (width, height) = (picture.width, picture.height);
+        let mut pixels = gst::Buffer::from_mut_slice(picture.data);
+        // cairo draws native-endian ARGB words, which is what compositions take.
+        let format = if cfg!(target_endian = "little") {
+            gst_video::VideoFormat::Bgra
+        } else {
+            gst_video::VideoFormat::Argb
+        };
+        let buf = pixels
+            .get_mut()
+            .ok_or_else(|| glib::bool_error!("the new picture is shared"))?;
+        gst_video::VideoMeta::add(
+            buf,
+            gst_video::VideoFrameFlags::empty(),
+            format,
+            width,
+            height,
+        )?;
+        Ok(Self {
+            pixels,
+            width,
+            height,
+        })
+    }
+
+    fn at(&self, x: i32, y: i32) -> VideoOverlayRectangle {
+        VideoOverlayRectangle::new_raw(
+            &self.pixels,
+            x,
+            y,
+            self.width,
+            self.height,
+            VideoOverlayFormatFlags::PREMULTIPLIED_ALPHA,
+        )
+    }
+}
+
+/// How frames of the negotiated caps get their picture.
+#[derive(Debug, Clone)]
+enum Mode {
+    Attach,
+    Blend(gst_video::VideoInfo),
+}
+
+/// Pictures of what was last shown; each is redrawn only when its key changes.
+#[derive(Default)]
+struct Cache {
+    canvas: Option<draw::Canvas>,
+    panel_key: Option<draw::Panel>,
+    panel: Option<VideoOverlayRectangle>,
+    panel_position: Position,
+    traces_key: Option<PhysioTraceMeta>,
+    traces_drawn: Option<gst::ClockTime>,
+    traces: Option<VideoOverlayRectangle>,
+    corners: Option<(u32, [Sprite; draw::CORNERS])>,
+    faces: Vec<(u32, u32, u32, u32)>,
+    composition: Option<VideoOverlayComposition>,
+    /// How often a panel was drawn; for tests and the log.
+    panels_drawn: u64,
+}
+
+#[derive(Default)]
+struct State {
+    caps: Option<gst::Caps>,
+    mode: Option<Mode>,
+    /// Width, height and pixel aspect ratio of the frames.
+    size: (u32, u32, f64),
+    cache: Cache,
+}
+
+/// What one frame carries that can be drawn.
+struct FrameContent {
+    panel: Option<draw::Panel>,
+    traces: Option<PhysioTraceMeta>,
+    faces: Vec<(u32, u32, u32, u32)>,
+    pts: Option<gst::ClockTime>,
+}
+
+impl FrameContent {
+    fn read(buffer: &gst::BufferRef, settings: &Settings) -> Self {
+        let show = settings.show;
+        let rows = draw::Rows {
+            label: show.contains(Show::LABEL),
+            bars: show.contains(Show::BARS),
+            coverage: show.contains(Show::COVERAGE),
+            model: show.contains(Show::MODEL),
+        };
+        let panel = match EmotionMeta::from_buffer(buffer) {
+            Some(meta) => Some(draw::Panel::result(
+                &meta,
+                rows,
+                settings.min_confidence,
+                settings.max_age.nseconds(),
+            )),
+            None => show.contains(Show::WAITING).then_some(draw::Panel::Waiting),
+        };
+        let faces = if show.contains(Show::FACE) {
+            buffer
+                .iter_meta::<gst_video::VideoRegionOfInterestMeta>()
+                .filter(|r| r.roi_type() == FACE_REGION)
+                .map(|r| r.rect())
+                .take(MAX_FACES)
+                .collect()
+        } else {
+            Vec::new()
+        };
+        Self {
+            panel,
+            traces: show
+                .contains(Show::TRACES)
+                .then(|| PhysioTraceMeta::from_buffer(buffer))
+                .flatten(),
+            faces,
+            pts: buffer.pts(),
+        }
+    }
+}
+
+impl Cache {
+    /// The picture for one frame; `None` when nothing is to be drawn.
+    fn update(
+        &mut self,
+        canvas: &draw::Canvas,
+        position: Position,
+        content: FrameContent,
+    ) -> Result<Option<VideoOverlayComposition>, glib::BoolError> {
+        let failed = |e: cairo::Error| glib::bool_error!("cairo cannot draw the overlay: {}", e);
+        if self.canvas.as_ref() != Some(canvas) || self.panel_position != position {
+            let panels_drawn = self.panels_drawn;
+            *self = Self {
+                canvas: Some(canvas.clone()),
+                panel_position: position,
+                panels_drawn,
+                ..Self::default()
+            };
+        }
+        let margin = (canvas.em() * draw::MARGIN).round() as i32;
+        let mut changed = false;
+
+        if self.panel_key != content.panel {
+            changed = true;
+            self.panel = match &content.panel {
+                Some(panel) => {
+                    self.panels_drawn += 1;
+                    match panel.draw(canvas).map_err(failed)? {
+                        Some(picture) => {
+                            Some(place(canvas, position, margin, Sprite::new(picture)?))
+                        }
+                        None => None,
+                    }
+                }
+                None => None,
+            };
+            self.panel_key = content.panel;
+        }
+
+        if self.traces_key != content.traces {
+            let due = match (content.traces.is_some(), self.traces_drawn, content.pts) {
+                (true, Some(last), Some(now)) => now < last || now - last >= TRACE_INTERVAL,
+                _ => true,
+            };
+            if due {
+                changed = true;
+                self.traces = match &content.traces {
+                    Some(traces) => match draw::draw_traces(canvas, traces).map_err(failed)? {
+                        Some(picture) => {
+                            let sprite = Sprite::new(picture)?;
+                            // At the edge that the panel is not at.
+                            let across = if position.is_top() {
+                                Position::BottomLeft
+                            } else {
+                                Position::TopLeft
+                            };
+                            Some(place(canvas, across, margin, sprite))
+                        }
+                        None => None,
+                    },
+                    None => None,
+                };
+                self.traces_drawn = content.pts;
+                self.traces_key = content.traces;
+            }
+        }
+
+        if self.faces != content.faces {
+            changed = true;
+            self.faces = content.faces;
+        }
+
+        if changed {
+            // Outlines first: the panel stays readable where they meet.
+            let mut rectangles = Vec::with_capacity(2 + self.faces.len() * draw::CORNERS);
+            for face in self.faces.clone() {
+                if let Some(corners) = self.outline(canvas, face)? {
+                    rectangles.extend(corners);
+                }
+            }
+            rectangles.extend(self.traces.iter().cloned());
+            rectangles.extend(self.panel.iter().cloned());
+            self.composition = if rectangles.is_empty() {
+                None
+            } else {
+                Some(VideoOverlayComposition::new(&rectangles)?)
+            };
+        }
+        Ok(self.composition.clone())
+    }
+
+    /// Four corners around a face, within the frame.
+    fn outline(
+        &mut self,
+        canvas: &draw::Canvas,
+        (x, y, w, h): (u32, u32, u32, u32),
+    ) -> Result<Option<[VideoOverlayRectangle; draw::CORNERS]>, glib::BoolError> {
+        let x1 = x.saturating_add(w).min(canvas.width);
+        let y1 = y.saturating_add(h).min(canvas.height);
+        if x1.saturating_sub(x) < 6 || y1.saturating_sub(y) < 6 {
+            return Ok(None);
+        }
+        let arm = draw::corner_arm(canvas, x1 - x, y1 - y);
+        if self.corners.as_ref().is_none_or(|(a, _)| *a != arm) {
+            let corner = |i| {
+                draw::draw_corner(canvas, i, arm)
+                    .map_err(|e| glib::bool_error!("cairo cannot draw the outline: {}", e))
+                    .and_then(Sprite::new)
+            };
+            self.corners = Some((arm, [corner(0)?, corner(1)?, corner(2)?, corner(3)?]));
+        }
+        Ok(self.corners.as_ref().map(|(_, [a, b, c, d])| {
+            let (x, y) = (x as i32, y as i32);
+            let (right, bottom) = ((x1 - arm) as i32, (y1 - arm) as i32);
+            [
+                a.at(x, y),
+                b.at(right, y),
+                c.at(right, bottom),
+                d.at(x, bottom),
+            ]
+        }))
+    }
+}
+
+/// Puts `sprite` into a corner of the frame, `margin` pixels from the edges.
+fn place(
+    canvas: &draw::Canvas,
+    position: Position,
+    margin: i32,
+    sprite: Sprite,
+) -> VideoOverlayRectangle {
+    let margin_x = (f64::from(margin) / canvas.par).round() as i32;
+    let x = if position.is_left() {
+        margin_x
+    } else {
+        canvas.width as i32 - sprite.width as i32 - margin_x
+    };
+    let y = if position.is_top() {
+        margin
+    } else {
+        canvas.height as i32 - sprite.height as i32 - margin
+    };
+    // Even, so that the picture falls on whole chroma samples.
+    sprite.at(x.max(0) & !1, y.max(0) & !1)
+}
+
+fn meta_feature() -> &'static str {
+    gst_video::CAPS_FEATURE_META_GST_VIDEO_OVERLAY_COMPOSITION
+}
+
+/// `caps` with the composition feature added where it can be.
+fn with_meta_feature(caps: &gst::CapsRef) -> gst::Caps {
+    let mut out = gst::Caps::new_empty();
+    {
+        let out = out.make_mut();
+        for (s, f) in caps.iter_with_features() {
+            let mut f = f.to_owned();
+            if !f.is_any() && !f.contains(meta_feature()) {
+                f.add(meta_feature());
+            }
+            out.append_structure_full(s.to_owned(), Some(f));
+        }
+    }
+    out
+}
+
+/// Whether frames of `caps` can be drawn into.
+fn is_system_memory(caps: &gst::CapsRef) -> bool {
+    caps.features(0).is_some_and(|f| {
+        !f.is_any() && f.is_equal(gst::CAPS_FEATURES_MEMORY_SYSTEM_MEMORY.as_ref())
+    })
+}
+
+pub struct EmotionOverlay {
+    sinkpad: gst::Pad,
+    srcpad: gst::Pad,
+    settings: Mutex<Settings>,
+    // Taken by the streaming thread alone; never together with `settings`.
+    state: Mutex<State>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl EmotionOverlay {
+    fn chain(
+        &self,
+        _pad: &gst::Pad,
+        mut buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if self.srcpad.check_reconfigure() {
+            let caps = lock(&self.state).caps.clone();
+            if let Some(caps) = caps
+                && let Err(e) = self.negotiate(caps)
+            {
+                self.srcpad.mark_reconfigure();
+                return Err(
+                    if self.srcpad.pad_flags().contains(gst::PadFlags::FLUSHING) {
+                        gst::FlowError::Flushing
+                    } else {
+                        e
+                    },
+                );
+            }
+        }
+
+        let settings = lock(&self.settings).clone();
+        let content = FrameContent::read(&buffer, &settings);
+        let (mode, picture) = {
+            let mut state = lock(&self.state);
+            let Some(mode) = state.mode.clone() else {
+                drop(state);
+                gst::element_imp_error!(
+                    self,
+                    gst::CoreError::Negotiation,
+                    ("Frames before caps"),
+                    [
+                        "a video buffer arrived before its CAPS event; the element upstream has to send caps first"
+                    ]
+                );
+                return Err(gst::FlowError::NotNegotiated);
+            };
+            let (width, height, par) = state.size;
+            let canvas = draw::Canvas {
+                width,
+                height,
+                par,
+                font: settings.font_desc,
+            };
+            let drawn = state.cache.panels_drawn;
+            let picture = state.cache.update(&canvas, settings.position, content);
+            if state.cache.panels_drawn != drawn {
+                gst::trace!(CAT, imp = self, "Drew panel {}", state.cache.panels_drawn);
+            }
+            (mode, picture)
+        };
+        let picture = picture.map_err(|e| self.drawing_failed(&e))?;
+        if let Some(picture) = picture {
+            match mode {
+                Mode::Attach => {
+                    let buffer = buffer.make_mut();
+                    attach(buffer, &picture).map_err(|e| self.drawing_failed(&e))?;
+                }
+                Mode::Blend(info) => {
+                    blend(buffer.make_mut(), &info, &picture)
+                        .map_err(|e| self.drawing_failed(&e))?;
+                }
+            }
+        }
+        self.srcpad.push(buffer)
+    }
+
+    fn drawing_failed(&self, e: &glib::BoolError) -> gst::FlowError {
+        gst::element_imp_error!(
+            self,
+            gst::LibraryError::Failed,
+            ("The overlay cannot be drawn"),
+            ["{}", e]
+        );
+        gst::FlowError::Error
+    }
+
+    fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        if let gst::EventView::Caps(c) = event.view() {
+            let caps = c.caps_owned();
+            self.srcpad.check_reconfigure();
+            return match self.negotiate(caps) {
+                Ok(()) => true,
+                Err(_) => {
+                    self.srcpad.mark_reconfigure();
+                    false
+                }
+            };
+        }
+        gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    /// Finds out how downstream takes the picture and sends the caps on.
+    fn negotiate(&self, caps: gst::Caps) -> Result<(), gst::FlowError> {
+        let size = frame_size(&caps).ok_or_else(|| {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("Cannot draw on {}", caps),
+                ["the caps hold no width and height; expected video/x-raw with both"]
+            );
+            gst::FlowError::NotNegotiated
+        })?;
+        let system = is_system_memory(&caps);
+        let info = system
+            .then(|| gst_video::VideoInfo::from_caps(&caps).ok())
+            .flatten();
+        let upstream_attaches = caps
+            .features(0)
+            .is_some_and(|f| !f.is_any() && f.contains(meta_feature()));
+
+        let meta_caps = with_meta_feature(&caps);
+        let peer = self.srcpad.peer_query_caps(Some(&meta_caps));
+        let mut mode = None;
+        if upstream_attaches || peer.can_intersect(&meta_caps) {
+            if !self.srcpad.push_event(gst::event::Caps::new(&meta_caps)) {
+                if upstream_attaches {
+                    return Err(gst::FlowError::NotNegotiated);
+                }
+            } else if upstream_attaches || self.downstream_takes_composition(&meta_caps) {
+                mode = Some(Mode::Attach);
+            }
+        }
+        let mode = match (mode, info) {
+            (Some(mode), _) => mode,
+            (None, Some(info)) => {
+                if !self.srcpad.push_event(gst::event::Caps::new(&caps)) {
+                    return Err(gst::FlowError::NotNegotiated);
+                }
+                Mode::Blend(info)
+            }
+            (None, None) => {
+                gst::element_imp_error!(
+                    self,
+                    gst::StreamError::Format,
+                    ("Cannot draw on {}", caps),
+                    [
+                        "downstream does not take GstVideoOverlayCompositionMeta, and without it only raw frames \
+                         in system memory can be drawn on; put the element that downloads such frames \
+                         (for instance gldownload or cudadownload), or videoconvert, before emotionoverlay"
+                    ]
+                );
+                return Err(gst::FlowError::NotNegotiated);
+            }
+        };
+        gst::debug!(CAT, imp = self, "Drawing by {mode:?} on {caps}");
+        let mut state = lock(&self.state);
+        state.size = size;
+        state.mode = Some(mode);
+        state.caps = Some(caps);
+        Ok(())
+    }
+
+    fn downstream_takes_composition(&self, caps: &gst::Caps) -> bool {
+        let mut query = gst::query::Allocation::new(Some(caps), false);
+        self.srcpad.peer_query(&mut query)
+            && query
+                .find_allocation_meta::<VideoOverlayCompositionMeta>()
+                .is_some()
+    }
+
+    fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(q) => {
+                let filter = q.filter_owned();
+                q.set_result(&self.sink_caps(filter.as_ref()));
+                true
+            }
+            // Wider than the caps query: what cannot be drawn on gets an error that says why.
+            gst::QueryViewMut::AcceptCaps(q) => {
+                let ok = q.caps_owned().can_intersect(&pad.pad_template_caps());
+                q.set_result(ok);
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Caps(q) => {
+                let filter = q.filter_owned();
+                let upstream = self.sinkpad.peer_query_caps(None);
+                let mut caps = gst::Caps::new_empty();
+                if upstream.is_any() {
+                    caps.merge(pad.pad_template_caps());
+                } else {
+                    caps.merge(with_meta_feature(&upstream));
+                    caps.merge(upstream);
+                }
+                let caps = caps.intersect(&pad.pad_template_caps());
+                q.set_result(&match filter {
+                    Some(f) => f.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
+                    None => caps,
+                });
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    /// What upstream may send, given what downstream takes.
+    fn sink_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
+        let template = self.sinkpad.pad_template_caps();
+        let peer_filter = filter.map(|f| {
+            let mut both = with_meta_feature(f);
+            both.merge(f.clone());
+            both
+        });
+        let peer = self.srcpad.peer_query_caps(peer_filter.as_ref());
+        let caps = if peer.is_any() {
+            template.clone()
+        } else {
+            let mut caps = gst::Caps::new_empty();
+            for (s, f) in peer.iter_with_features() {
+                // A picture can be attached to the same frames without the feature.
+                if !f.is_any() && f.contains(meta_feature()) {
+                    let mut plain = f.to_owned();
+                    plain.remove(meta_feature());
+                    caps.merge_structure_full(s.to_owned(), Some(plain));
+                }
+                let attachable = f.is_any() || f.contains(meta_feature());
+                if attachable || f.is_equal(gst::CAPS_FEATURES_MEMORY_SYSTEM_MEMORY.as_ref()) {
+                    caps.merge_structure_full(s.to_owned(), Some(f.to_owned()));
+                }
+            }
+            caps.intersect_with_mode(&template, gst::CapsIntersectMode::First)
+        };
+        let Some(filter) = filter else {
+            return caps;
+        };
+        let result = filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First);
+        let system = gst::CAPS_FEATURES_MEMORY_SYSTEM_MEMORY.as_ref();
+        if result.is_empty()
+            && filter
+                .iter_with_features()
+                .all(|(_, f)| !f.is_equal(system))
+        {
+            // Upstream has only memory that cannot be drawn on. Let it come: the error can say why.
+            filter.intersect_with_mode(&template, gst::CapsIntersectMode::First)
+        } else {
+            result
+        }
+    }
+}
+
+/// Width, height and pixel aspect ratio.
+fn frame_size(caps: &gst::CapsRef) -> Option<(u32, u32, f64)> {
+    let s = caps.structure(0)?;
+    let width = u32::try_from(s.get::<i32>("width").ok()?).ok()?;
+    let height = u32::try_from(s.get::<i32>("height").ok()?).ok()?;
+    let par = s
+        .get::<gst::Fraction>("pixel-aspect-ratio")
+        .ok()
+        .map(|p| f64::from(p.numer()) / f64::from(p.denom()))
+        .filter(|p| p.is_finite() && *p > 0.0)
+        .unwrap_or(1.0);
+    (width > 0 && height > 0).then_some((width, height, par))
+}
+
+/// Attaches `picture`, above what an element upstream may have attached.
+fn attach(
+    buffer: &mut gst::BufferRef,
+    picture: &VideoOverlayComposition,
+) -> Result<(), glib::BoolError> {
+    if let Some(mut meta) = buffer.meta_mut::<VideoOverlayCompositionMeta>() {
+        let mut rectangles: Vec<_> = meta.overlay().iter().collect();
+        rectangles.extend(picture.iter());
+        meta.set_overlay(&VideoOverlayComposition::new(&rectangles)?);
+    } else {
+        VideoOverlayCompositionMeta::add(buffer, picture);
+    }
+    Ok(())
+}
+
+/// Draws `picture` into the pixels; memory that others see too is copied by the mapping.
+fn blend(
+    buffer: &mut gst::BufferRef,
+    info: &gst_video::VideoInfo,
+    picture: &VideoOverlayComposition,
+) -> Result<(), glib::BoolError> {
+    let mut frame = gst_video::VideoFrameRef::from_buffer_ref_writable(buffer, info)
+        .map_err(|_| glib::bool_error!("the frame cannot be mapped for writing as {:?}", info))?;
+    picture.blend(&mut frame)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for EmotionOverlay {
+    const NAME: &'static str = "GstEmotionOverlay";
+    type Type = super::EmotionOverlay;
+    type ParentType = gst::Element;
+
+    fn with_class(klass: &Self::Class) -> Self {
+        let template = |name| {
+            klass
+                .pad_template(name)
+                .unwrap_or_else(|| unreachable!("the class has the template {name}"))
+        };
+        let sinkpad = gst::Pad::builder_from_template(&template("sink"))
+            .chain_function(|pad, parent, buffer| {
+                EmotionOverlay::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |overlay| overlay.chain(pad, buffer),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                EmotionOverlay::catch_panic_pad_function(
+                    parent,
+                    || false,
+                    |overlay| overlay.sink_event(pad, event),
+                )
+            })
+            .query_function(|pad, parent, query| {
+                EmotionOverlay::catch_panic_pad_function(
+                    parent,
+                    || false,
+                    |overlay| overlay.sink_query(pad, query),
+                )
+            })
+            .flags(gst::PadFlags::PROXY_ALLOCATION | gst::PadFlags::PROXY_SCHEDULING)
+            .build();
+        let srcpad = gst::Pad::builder_from_template(&template("src"))
+            .query_function(|pad, parent, query| {
+                EmotionOverlay::catch_panic_pad_function(
+                    parent,
+                    || false,
+                    |overlay| overlay.src_query(pad, query),
+                )
+            })
+            .build();
+        Self {
+            sinkpad,
+            srcpad,
+            settings: Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for EmotionOverlay {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            vec![
+                glib::ParamSpecFlags::builder::<Show>("show")
+                    .nick("Show")
+                    .blurb("What is drawn; an untrained model, staleness and warming up are told in any case")
+                    .default_value(Show::default())
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecEnum::builder_with_default::<Position>("position", DEFAULT_POSITION)
+                    .nick("Position")
+                    .blurb("Corner of the frame for the result; traces go to the other end")
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecString::builder("font-desc")
+                    .nick("Font description")
+                    .blurb("Pango font description; its size, if any, counts for a frame of 480 lines")
+                    .default_value(Some(DEFAULT_FONT_DESC))
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt64::builder("max-age")
+                    .nick("Maximum age")
+                    .blurb("Results older than this are drawn as stale (ns)")
+                    .default_value(DEFAULT_MAX_AGE.nseconds())
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecDouble::builder("min-confidence")
+                    .nick("Minimum confidence")
+                    .blurb("Below this confidence the label is not asserted")
+                    .minimum(0.0)
+                    .maximum(1.0)
+                    .default_value(DEFAULT_MIN_CONFIDENCE)
+                    .mutable_playing()
+                    .build(),
+            ]
+        });
+        PROPERTIES.as_ref()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut settings = lock(&self.settings);
+        // The types are those of the parameter specifications.
+        match pspec.name() {
+            "show" => settings.show = value.get().unwrap_or_default(),
+            "position" => settings.position = value.get().unwrap_or(DEFAULT_POSITION),
+            "font-desc" => {
+                settings.font_desc = value
+                    .get::<Option<String>>()
+                    .ok()
+                    .flatten()
+                    .unwrap_or_else(|| DEFAULT_FONT_DESC.to_string());
+            }
+            "max-age" => {
+                // No limit is the largest time there is.
+                settings.max_age = value.get::<u64>().map_or(DEFAULT_MAX_AGE, |v| {
+                    gst::ClockTime::from_nseconds(v.min(u64::MAX - 1))
+                });
+            }
+            "min-confidence" => {
+                settings.min_confidence = value.get().unwrap_or(DEFAULT_MIN_CONFIDENCE)
+            }
+            name => unimplemented!("property {name}"),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let settings = lock(&self.settings);
+        match pspec.name() {
+            "show" => settings.show.to_value(),
+            "position" => settings.position.to_value(),
+            "font-desc" => settings.font_desc.to_value(),
+            "max-age" => settings.max_age.nseconds().to_value(),
+            "min-confidence" => settings.min_confidence.to_value(),
+            name => unimplemented!("property {name}"),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let obj = self.obj();
+        for pad in [&self.sinkpad, &self.srcpad] {
+            if let Err(e) = obj.add_pad(pad) {
+                gst::error!(CAT, imp = self, "Cannot add pad {}: {e}", pad.name());
+            }
+        }
+    }
+}
+
+impl GstObjectImpl for EmotionOverlay {}
+
+impl ElementImpl for EmotionOverlay {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Emotion overlay",
+                "Filter/Editor/Video",
+                "Draws the emotion result that each frame carries",
+                "gst-plugin-mvp developers",
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let mut caps = gst_video::VideoCapsBuilder::new().build();
+            caps.merge(gst_video::VideoCapsBuilder::new().any_features().build());
+            [
+                ("sink", gst::PadDirection::Sink),
+                ("src", gst::PadDirection::Src),
+            ]
+            .into_iter()
+            .filter_map(|(name, direction)| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
+            })
+            .collect()
+        });
+        TEMPLATES.as_ref()
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::PausedToReady {
+            *lock(&self.state) = State::default();
+        }
+        result
+    }
+}
