@@ -24,8 +24,7 @@ type Str = *const c_char;
 
 pub type PullChunk<T> =
     unsafe extern "C" fn(Inlet, *mut T, *mut f64, c_ulong, c_ulong, c_double, *mut i32) -> c_ulong;
-pub type PushChunk<T> =
-    unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
+pub type PushChunk<T> = unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
 
 pub const ERROR_TIMEOUT: i32 = -1;
 pub const ERROR_LOST: i32 = -2;

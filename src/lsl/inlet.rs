@@ -76,9 +76,10 @@ impl Inlet {
         let library = info.library;
         let t = &library.table;
         let description = info.describe();
-        let format = description
-            .format
-            .ok_or(Error::Failed("inlet creation", "unknown channel format".into()))?;
+        let format = description.format.ok_or(Error::Failed(
+            "inlet creation",
+            "unknown channel format".into(),
+        ))?;
         let channels = description.channels;
         if channels == 0 {
             return Err(Error::Failed(
@@ -105,7 +106,14 @@ impl Inlet {
             handle,
             format,
             channels,
-            values: vec![0; if text { 0 } else { (values * format.size()).div_ceil(8) }],
+            values: vec![
+                0;
+                if text {
+                    0
+                } else {
+                    (values * format.size()).div_ceil(8)
+                }
+            ],
             strings: vec![ptr::null_mut(); if text { values } else { 0 }],
             lengths: vec![0; if text { values } else { 0 }],
             stamps: vec![0.0; ROUND],
@@ -234,8 +242,7 @@ impl Inlet {
                     (t.destroy_string)(string);
                 }
             }
-            into.lengths
-                .push(if string.is_null() { 0 } else { length });
+            into.lengths.push(if string.is_null() { 0 } else { length });
         }
         into.stamps.extend_from_slice(&self.stamps[..n]);
         Ok(n)

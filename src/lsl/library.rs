@@ -221,7 +221,10 @@ fn module_dir() -> Option<PathBuf> {
 
 #[cfg(not(unix))]
 fn module_dir() -> Option<PathBuf> {
-    std::env::current_exe().ok()?.parent().map(Path::to_path_buf)
+    std::env::current_exe()
+        .ok()?
+        .parent()
+        .map(Path::to_path_buf)
 }
 
 /// Copies a C string; null reads as empty, bad UTF-8 is replaced.

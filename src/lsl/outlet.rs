@@ -54,9 +54,10 @@ impl Outlet {
     pub fn new(info: &StreamInfo) -> Result<Self, Error> {
         let library = info.library;
         let description = info.describe();
-        let format = description
-            .format
-            .ok_or(Error::Failed("outlet creation", "unknown channel format".into()))?;
+        let format = description.format.ok_or(Error::Failed(
+            "outlet creation",
+            "unknown channel format".into(),
+        ))?;
         // No chunking of its own, six minutes for a reader that is late.
         let handle = unsafe { (library.table.create_outlet)(info.handle, 0, 360) };
         if handle.is_null() {
