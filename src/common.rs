@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 #[enum_type(name = "GstMvpExecutionProvider")]
 pub enum ExecutionProvider {
     #[default]
-    #[enum_value(name = "TensorRT, else CUDA, else CPU, with a warning at each step down", nick = "auto")]
+    #[enum_value(
+        name = "TensorRT, else CUDA, else CPU, with a warning at each step down",
+        nick = "auto"
+    )]
     Auto,
     #[enum_value(name = "NVIDIA TensorRT, or an error", nick = "tensorrt")]
     TensorRt,
@@ -39,11 +42,20 @@ impl From<ExecutionProvider> for Provider {
 #[enum_type(name = "GstMvpSync")]
 pub enum Sync {
     #[default]
-    #[enum_value(name = "As live where the inputs are live, else as wait", nick = "auto")]
+    #[enum_value(
+        name = "As live where the inputs are live, else as wait",
+        nick = "auto"
+    )]
     Auto,
-    #[enum_value(name = "Never hold a frame; analysis runs beside the video", nick = "live")]
+    #[enum_value(
+        name = "Never hold a frame; analysis runs beside the video",
+        nick = "live"
+    )]
     Live,
-    #[enum_value(name = "Hold frames until their analysis is done; reproducible", nick = "wait")]
+    #[enum_value(
+        name = "Hold frames until their analysis is done; reproducible",
+        nick = "wait"
+    )]
     Wait,
 }
 

@@ -1,1 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
+//! From a sender's stamps to pipeline time: pure arithmetic, no clocks, no I/O.
+//!
+//! [`Timeline`] takes the raw stamps of one connection to our LSL clock (offset, jitter,
+//! gaps); [`ClockPairs`] takes these to a pipeline clock that is not the same clock.
+//! The model of a remote clock stands behind [`OffsetModel`].
+
+mod clock;
+mod dejitter;
+mod latency;
+mod offset;
+mod timeline;
+
+pub use clock::ClockPairs;
+pub use dejitter::{Dejitter, Smoothed};
+pub use latency::{GUESS, SenderAge};
+pub use offset::{Envelope, Measurement, OffsetModel, Outcome, SlewedOffset};
+pub use timeline::{Config, Mode, Notice, Source, Stamped, Timeline};

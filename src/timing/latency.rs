@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MPL-2.0
+use std::collections::VecDeque;
+
+/// Assumed until a sender showed its own: most devices send packets of up to 64 samples
+/// at 256 Hz.
+pub const GUESS: f64 = 0.25;
+/// How long a sender is watched before the guess gives way.
+const WATCH: f64 = 2.0;
+const MEMORY: usize = 128;
+/// A delay seen this often is a habit, not an accident.
+const HABIT: usize = 3;
+const STEP: f64 = 0.01;
+
+/// How old samples are when they arrive: what a sender's packets and its network add to
+/// the latency. Grows with what is seen, and shrinks only once, from the guess.
+#[derive(Debug)]
+pub struct SenderAge {
+    recent: VecDeque<f64>,
+    since: Option<f64>,
+    watched: bool,
+    value: f64,
+}
+
+impl Default for SenderAge {
+    fn default() -> Self {
+        Self {
+            recent: VecDeque::new(),
+            since: None,
+            watched: false,
+            value: GUESS,
+        }
+    }
+}
+
+impl SenderAge {
+    /// Seconds to plan for.
+    pub fn value(&self) -> f64 {
+        self.value
+    }
+
+    /// Takes the age (seconds, may be negative) of the oldest sample that came at
+    /// `arrival`; true when [`SenderAge::value`] is another one now.
+    pub fn push(&mut self, age: f64, arrival: f64) -> bool {
+        if self.recent.len() == MEMORY {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(age.max(0.0));
+        let since = *self.since.get_or_insert(arrival);
+        let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let habit = sorted[(HABIT - 1).min(sorted.len() - 1)];
+        let needed = (habit / STEP).ceil() * STEP;
+        let old = self.value;
+        if !self.watched && arrival - since >= WATCH && sorted.len() >= HABIT {
+            self.watched = true;
+            self.value = needed;
+        } else if sorted.len() >= HABIT && needed > self.value {
+            self.value = needed;
+        }
+        (self.value - old).abs() > f64::EPSILON
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guess_gives_way_to_what_is_seen() {
+        let mut age = SenderAge::default();
+        assert_eq!(age.value(), GUESS);
+        let mut changes = 0;
+        for n in 0..1000 {
+            changes += u32::from(age.push(0.0005, f64::from(n) * 0.01));
+        }
+        assert_eq!(changes, 1);
+        assert!((age.value() - 0.01).abs() < 1e-9);
+        // One accident changes nothing, a habit does, and it stays.
+        assert!(!age.push(0.8, 10.0));
+        assert!(!age.push(0.8, 10.1));
+        assert!(age.push(0.8, 10.2));
+        assert!((age.value() - 0.8).abs() < 0.011);
+        for n in 0..1000 {
+            assert!(!age.push(0.0, 11.0 + f64::from(n) * 0.01));
+        }
+    }
+
+    #[test]
+    fn large_packets_raise_it_at_once() {
+        let mut age = SenderAge::default();
+        for n in 0..3 {
+            age.push(0.5, f64::from(n) * 0.5);
+        }
+        assert!((age.value() - 0.5).abs() < 0.011);
+    }
+}
