@@ -80,7 +80,7 @@ lslsrc stream-type=EDA ! fusion.eda
 lslsrc stream-type=ECG ! fusion.ecg
 lslsrc stream-type=PPG ! fusion.ppg
 mvpfusion name=fusion model=models/default sync=live ! tee name=t
-t. ! queue ! emotionoverlay
+t. ! queue ! emotionoverlay show=label+bars+coverage+traces+model+face+waiting
   ! textoverlay text='face and body are of different people' valignment=top font-desc='Sans 9' shaded-background=true
   ! videoconvert ! vp8enc deadline=1 cpu-used=8 threads=2 target-bitrate=1500000 keyframe-max-dist=$fps
   ! webmmux ! filesink location=$out/annotated.webm

@@ -17,7 +17,7 @@ from recording import STREAMS  # noqa: E402
 VALENCE, AROUSAL, GREY = "#0b6fa4", "#c8501e", "#5a5a5a"
 MODALITIES = {"video": "#7b3fa0", "eda": "#1f8a4c", "ecg": "#c0203a", "ppg": "#d08a00"}
 OTHER = ["#008b8b", "#8b5a2b", "#444444"]
-NEEDED = ["valence", "arousal", "confidence", "window-end", "model", "provider", "warming-up", "stale"]
+NEEDED = ["sequence", "valence", "arousal", "confidence", "window-end", "model", "provider", "warming-up", "stale"]
 
 
 def read(path):
@@ -32,10 +32,13 @@ def read(path):
                 one = json.loads(line)
             except json.JSONDecodeError as e:
                 raise ValueError(f"{path} line {number} is not JSON: {e}") from e
-            if missing := [k for k in NEEDED if k not in one]:
+            missing = [k for k in NEEDED if k not in one]
+            if len(missing) == len(NEEDED):
+                continue  # every=frame, before the first result
+            if missing:
                 raise ValueError(f"{path} line {number} has no field '{missing[0]}'")
             # With every=frame a result comes once per frame: keep the first.
-            results.setdefault(one["window-end"], one)
+            results.setdefault(one["sequence"], one)
     if not results:
         raise ValueError(f"{path} holds no result")
     return [results[k] for k in sorted(results)]

@@ -20,7 +20,8 @@ def main():
         results = read(args.results)
     except (OSError, ValueError) as e:
         sys.exit(f"error: {e}")
-    last = results[-1]
+    # What JSON cannot hold is null.
+    last = {k: float("nan") if v is None else v for k, v in results[-1].items()}
     ms = np.array([r["inference-time"] for r in results]) / 1e6
     coverage = {k[len("coverage-") :]: v for k, v in last.items() if k.startswith("coverage-")}
 

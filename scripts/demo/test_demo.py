@@ -186,10 +186,10 @@ class Results(unittest.TestCase):
         self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
 
     def test_a_result_on_every_frame_counts_once(self):
-        results = self.write(result(1), result(1, age=33), result(2))
+        results = self.write('{"frame": 0}\n', result(1), result(1, age=33), result(2, valence=None))
         run = self.run_script("summary.py", results, "--frames-in", 60, "--frames-out", 60)
         self.assertEqual(run.returncode, 0, run.stderr)
-        self.assertRegex(run.stdout, "results +2,")
+        self.assertRegex(run.stdout, "results +2, .*valence nan")
         self.assertIn("eda 0.50", run.stdout)
         self.assertNotIn("UNTRAINED", run.stdout)
 
@@ -203,7 +203,7 @@ class Results(unittest.TestCase):
             ([result(1, **{"coverage-eda": 0.0})], 29, "nothing of eda"),
             ([], 29, "holds no result"),
             (["{\n"], 29, "line 1 is not JSON"),
-            ([result(1), '{"valence": 1}\n'], 29, "line 2 has no field 'arousal'"),
+            ([result(1), '{"valence": 1}\n'], 29, "line 2 has no field 'sequence'"),
         ]
         for lines, frames_in, message in cases:
             run = self.run_script("summary.py", self.write(*lines), "--frames-in", frames_in, "--frames-out", 29)
