@@ -32,7 +32,11 @@ fn print_result(result: &EmotionMeta) {
         result.arousal,
         result.confidence,
         coverage,
-        if result.warming_up { ", warming up" } else { "" },
+        if result.warming_up {
+            ", warming up"
+        } else {
+            ""
+        },
         if result.stale { ", stale" } else { "" },
     );
 }
@@ -64,7 +68,9 @@ fn run(description: &str) -> Result<(), String> {
     let pipeline = gst::parse::launch(description)
         .map_err(|e| format!("cannot build the pipeline: {e}"))?
         .downcast::<gst::Pipeline>()
-        .map_err(|_| "the description is a single element; expected a pipeline with mvpfusion".to_string())?;
+        .map_err(|_| {
+            "the description is a single element; expected a pipeline with mvpfusion".to_string()
+        })?;
     let pad = find_video_pad(&pipeline).ok_or("the pipeline has no mvpfusion element")?;
 
     let last = Mutex::new(None);

@@ -214,7 +214,9 @@ fn preview() {
 
 /// Frames of the test source that `overlay` got, drawn on, as bytes.
 fn blended(caps: &str, overlay: &str, attach: Box<Attach>) -> Vec<Vec<u8>> {
-    let head = format!("videotestsrc num-buffers=3 pattern=solid-color foreground-color=0xff808080 ! {caps}");
+    let head = format!(
+        "videotestsrc num-buffers=3 pattern=solid-color foreground-color=0xff808080 ! {caps}"
+    );
     run(&head, overlay, "appsink name=out sync=false", attach)
         .iter()
         .map(|s| {
@@ -253,7 +255,11 @@ fn the_panel_is_in_the_corner_that_was_asked_for() {
         assert_eq!(frames.len(), 3);
         for (corner, area) in corners {
             let n = drawn(&frames[0], area);
-            assert_eq!(n > 5000, position == corner, "{position}: {n} pixels in {corner}");
+            assert_eq!(
+                n > 5000,
+                position == corner,
+                "{position}: {n} pixels in {corner}"
+            );
         }
         assert_eq!(frames[0], frames[2], "equal results, equal pictures");
     }
@@ -264,7 +270,11 @@ fn nothing_asked_nothing_drawn() {
     init();
     let all = (0, 0, 640, 480);
     // No result and no note asked for; a result of which nothing is asked for.
-    let frames = blended(GRAY, "show=label+bars+coverage+traces+face", Box::new(|_, _| ()));
+    let frames = blended(
+        GRAY,
+        "show=label+bars+coverage+traces+face",
+        Box::new(|_, _| ()),
+    );
     assert_eq!(drawn(&frames[0], all), 0);
     let frames = blended(GRAY, "show=face", with_result());
     assert_eq!(drawn(&frames[0], all), 0);
@@ -285,7 +295,11 @@ fn the_face_is_outlined() {
             gst_video::VideoRegionOfInterestMeta::add(b, "car", (20, 20, 200, 200));
             // Partly and wholly outside of the frame.
             gst_video::VideoRegionOfInterestMeta::add(b, "face", (600, 440, 500, 500));
-            gst_video::VideoRegionOfInterestMeta::add(b, "face", (4_000_000_000, 10, 4_000_000_000, 9));
+            gst_video::VideoRegionOfInterestMeta::add(
+                b,
+                "face",
+                (4_000_000_000, 10, 4_000_000_000, 9),
+            );
         }),
     );
     let f = &frames[0];
@@ -293,8 +307,16 @@ fn the_face_is_outlined() {
         assert!(drawn(f, (x, y, x + 20, y + 20)) > 20, "corner at {x},{y}");
     }
     assert!(drawn(f, (620, 460, 640, 480)) > 20, "clipped to the frame");
-    assert_eq!(drawn(f, (430, 280, 490, 370)), 0, "the face itself is left alone");
-    assert_eq!(drawn(f, (0, 0, 300, 230)), 0, "other regions are not outlined");
+    assert_eq!(
+        drawn(f, (430, 280, 490, 370)),
+        0,
+        "the face itself is left alone"
+    );
+    assert_eq!(
+        drawn(f, (0, 0, 300, 230)),
+        0,
+        "other regions are not outlined"
+    );
 }
 
 #[test]
@@ -352,7 +374,10 @@ fn attached(
                 "{caps}"
             );
             let map = buffer.map_readable().expect("readable");
-            assert!(map.iter().all(|v| *v == map[0]), "the pixels are left alone");
+            assert!(
+                map.iter().all(|v| *v == map[0]),
+                "the pixels are left alone"
+            );
             seen.lock().unwrap().push(
                 buffer
                     .meta::<gst_video::VideoOverlayCompositionMeta>()
@@ -493,7 +518,10 @@ fn stale_is_grey_with_a_warning() {
     ];
     for (overlay, change) in stale {
         let (strong, amber, taller) = look(overlay, change);
-        assert!(amber > 100 && strong - amber < 150, "{overlay}: {strong} {amber}");
+        assert!(
+            amber > 100 && strong - amber < 150,
+            "{overlay}: {strong} {amber}"
+        );
         assert!(taller > opaque, "{overlay}: a line says so");
     }
     let (_, amber, _) = look("max-age=18446744073709551615", |m| {
@@ -607,8 +635,7 @@ fn every_raw_format_can_be_drawn_on() {
             result(0).attach(b).expect("attach");
         }
         let before = buffer.map_readable().expect("readable").to_vec();
-        h.push(buffer)
-            .unwrap_or_else(|e| panic!("{format:?}: {e}"));
+        h.push(buffer).unwrap_or_else(|e| panic!("{format:?}: {e}"));
         let out = h.pull().expect("frame");
         let after = out.map_readable().expect("readable").to_vec();
         let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
@@ -619,9 +646,19 @@ fn every_raw_format_can_be_drawn_on() {
 #[test]
 fn odd_sizes_and_fonts() {
     init();
-    for (w, h) in [(1, 1), (2, 2), (16, 16), (16, 1000), (2000, 16), (321, 241), (3840, 32)] {
+    for (w, h) in [
+        (1, 1),
+        (2, 2),
+        (16, 16),
+        (16, 1000),
+        (2000, 16),
+        (321, 241),
+        (3840, 32),
+    ] {
         for font in ["Sans", "Sans 40", "No Such Font Bold 3px", "", "\\n,,,"] {
-            let caps = format!("video/x-raw,format=I420,width={w},height={h},framerate=30/1,pixel-aspect-ratio=16/15");
+            let caps = format!(
+                "video/x-raw,format=I420,width={w},height={h},framerate=30/1,pixel-aspect-ratio=16/15"
+            );
             let frames = run(
                 &format!("videotestsrc num-buffers=2 ! {caps}"),
                 &format!("show=label+bars+coverage+traces+model+face+waiting font-desc=\"{font}\""),
@@ -660,7 +697,10 @@ fn caps_change() {
         let map = out.map_readable().expect("readable");
         assert!(map.iter().filter(|v| **v != 0x80).count() > 5000);
         let caps = h.sinkpad().and_then(|p| p.current_caps()).expect("caps");
-        assert_eq!(caps.structure(0).and_then(|s| s.get::<i32>("width").ok()), Some(w as i32));
+        assert_eq!(
+            caps.structure(0).and_then(|s| s.get::<i32>("width").ok()),
+            Some(w as i32)
+        );
     }
 }
 
@@ -691,7 +731,11 @@ fn memory_that_cannot_be_drawn_on_is_a_clear_error() {
         unreachable!("only errors were asked for")
     };
     let text = format!("{} {:?}", e.error(), e.debug());
-    for word in ["memory:GLMemory", "GstVideoOverlayCompositionMeta", "gldownload"] {
+    for word in [
+        "memory:GLMemory",
+        "GstVideoOverlayCompositionMeta",
+        "gldownload",
+    ] {
         assert!(text.contains(word), "{word} in {text}");
     }
 }
@@ -701,16 +745,18 @@ fn memory_that_cannot_be_drawn_on_is_a_clear_error() {
 fn any_memory_passes_with_the_picture_attached() {
     init();
     let mut h = gst_check::Harness::new("emotionoverlay");
-    h.add_propose_allocation_meta(
-        gst_video::VideoOverlayCompositionMeta::meta_api(),
-        None,
-    );
+    h.add_propose_allocation_meta(gst_video::VideoOverlayCompositionMeta::meta_api(), None);
     h.set_sink_caps_str("video/x-raw(memory:GLMemory,meta:GstVideoOverlayComposition)");
-    h.set_src_caps_str("video/x-raw(memory:GLMemory),format=RGBA,width=64,height=48,framerate=30/1");
+    h.set_src_caps_str(
+        "video/x-raw(memory:GLMemory),format=RGBA,width=64,height=48,framerate=30/1",
+    );
     let buffer = gst::Buffer::with_size(16).expect("buffer");
     h.push(buffer).expect("push");
     let out = h.pull().expect("frame");
-    assert!(out.meta::<gst_video::VideoOverlayCompositionMeta>().is_some());
+    assert!(
+        out.meta::<gst_video::VideoOverlayCompositionMeta>()
+            .is_some()
+    );
     assert_eq!(out.size(), 16);
 }
 

@@ -84,7 +84,10 @@ fn lines(h: &mut Harness) -> Vec<Value> {
     while let Some(buffer) = h.try_pull() {
         let map = buffer.map_readable().expect("readable");
         let text = std::str::from_utf8(&map).expect("UTF-8");
-        assert!(text.ends_with('\n') && text.matches('\n').count() == 1, "{text:?}");
+        assert!(
+            text.ends_with('\n') && text.matches('\n').count() == 1,
+            "{text:?}"
+        );
         let line: Value = serde_json::from_str(text).expect("JSON");
         assert_eq!(line["pts"].as_u64(), buffer.pts().map(ClockTime::nseconds));
         lines.push(line);
@@ -140,7 +143,12 @@ fn frames_without_a_line_are_gaps() {
         })
         .collect();
     let expected: Vec<_> = (0..3)
-        .map(|n| (ClockTime::from_mseconds(40 * n), Some(ClockTime::from_mseconds(40))))
+        .map(|n| {
+            (
+                ClockTime::from_mseconds(40 * n),
+                Some(ClockTime::from_mseconds(40)),
+            )
+        })
         .collect();
     assert_eq!(gaps, expected);
     assert!(h.try_pull().is_none());
@@ -155,10 +163,23 @@ fn every_frame_has_a_line() {
     let lines = lines(&mut h);
     assert_eq!(lines.len(), 3);
     let first = lines[0].as_object().expect("object");
-    assert_eq!(first.keys().collect::<Vec<_>>(), ["frame", "pts", "running-time"]);
-    assert_eq!((&lines[1]["frame"], &lines[1]["sequence"]), (&1.into(), &4.into()));
-    assert_eq!((&lines[2]["frame"], &lines[2]["sequence"]), (&2.into(), &4.into()));
-    assert!(!events(&mut h).iter().any(|e| e.type_() == gst::EventType::Gap));
+    assert_eq!(
+        first.keys().collect::<Vec<_>>(),
+        ["frame", "pts", "running-time"]
+    );
+    assert_eq!(
+        (&lines[1]["frame"], &lines[1]["sequence"]),
+        (&1.into(), &4.into())
+    );
+    assert_eq!(
+        (&lines[2]["frame"], &lines[2]["sequence"]),
+        (&2.into(), &4.into())
+    );
+    assert!(
+        !events(&mut h)
+            .iter()
+            .any(|e| e.type_() == gst::EventType::Gap)
+    );
 }
 
 #[test]
@@ -204,7 +225,8 @@ fn numbers_that_json_cannot_hold_are_null() {
 fn a_foreign_meta_that_lacks_fields_is_no_result() {
     let mut h = harness("every=frame");
     let mut f = frame(0);
-    let mut meta = gst::meta::CustomMeta::add(f.get_mut().expect("own buffer"), EMOTION_META).expect("meta");
+    let mut meta =
+        gst::meta::CustomMeta::add(f.get_mut().expect("own buffer"), EMOTION_META).expect("meta");
     meta.mut_structure().set("valence", "high");
     h.push(f).expect("push");
     assert!(lines(&mut h)[0].get("valence").is_none());
@@ -228,7 +250,12 @@ fn segment_flush_and_eos() {
     assert_eq!(lines(&mut h)[0]["running-time"], 1_000_000_000);
 
     let order: Vec<_> = events(&mut h).iter().map(|e| e.type_()).collect();
-    let at = |t| order.iter().position(|o| *o == t).unwrap_or_else(|| panic!("{t:?} in {order:?}"));
+    let at = |t| {
+        order
+            .iter()
+            .position(|o| *o == t)
+            .unwrap_or_else(|| panic!("{t:?} in {order:?}"))
+    };
     assert!(at(gst::EventType::StreamStart) < at(gst::EventType::Caps));
     assert!(at(gst::EventType::Caps) < at(gst::EventType::Segment));
 
@@ -239,12 +266,20 @@ fn segment_flush_and_eos() {
         &gst::FormattedSegment::<ClockTime>::new()
     )));
     // The same result again is new to who reads after the flush.
-    h.push(with(frame(2), &result(0))).expect("push after flush");
+    h.push(with(frame(2), &result(0)))
+        .expect("push after flush");
     let line = lines(&mut h).remove(0);
-    assert_eq!((&line["sequence"], &line["running-time"]), (&0.into(), &80_000_000.into()));
+    assert_eq!(
+        (&line["sequence"], &line["running-time"]),
+        (&0.into(), &80_000_000.into())
+    );
 
     assert!(h.push_event(gst::event::Eos::new()));
-    assert!(events(&mut h).iter().any(|e| e.type_() == gst::EventType::Eos));
+    assert!(
+        events(&mut h)
+            .iter()
+            .any(|e| e.type_() == gst::EventType::Eos)
+    );
 }
 
 #[test]
@@ -291,14 +326,20 @@ fn run(line: &str, results: bool) -> Result<(), String> {
     });
     let bus = pipeline.bus().ok_or("no bus")?;
     // Preroll is where a branch without data would hang.
-    pipeline.set_state(gst::State::Paused).map_err(|e| e.to_string())?;
+    pipeline
+        .set_state(gst::State::Paused)
+        .map_err(|e| e.to_string())?;
     let (prerolled, ..) = pipeline.state(ClockTime::from_seconds(10));
-    pipeline.set_state(gst::State::Playing).map_err(|e| e.to_string())?;
+    pipeline
+        .set_state(gst::State::Playing)
+        .map_err(|e| e.to_string())?;
     let message = bus.timed_pop_filtered(
         ClockTime::from_seconds(20),
         &[gst::MessageType::Eos, gst::MessageType::Error],
     );
-    pipeline.set_state(gst::State::Null).map_err(|e| e.to_string())?;
+    pipeline
+        .set_state(gst::State::Null)
+        .map_err(|e| e.to_string())?;
     prerolled.map_err(|e| format!("preroll: {e}"))?;
     match message.as_ref().map(|m| m.view()) {
         Some(gst::MessageView::Eos(_)) => Ok(()),
@@ -359,5 +400,8 @@ fn a_write_error_ends_the_stream() {
         true,
     )
     .expect_err("a full disk");
-    assert!(e.contains("space") || e.contains("write") || e.contains("Write"), "{e}");
+    assert!(
+        e.contains("space") || e.contains("write") || e.contains("Write"),
+        "{e}"
+    );
 }

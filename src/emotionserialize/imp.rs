@@ -85,7 +85,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl EmotionSerialize {
-    fn chain(&self, _pad: &gst::Pad, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn chain(
+        &self,
+        _pad: &gst::Pad,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.send_caps()?;
         let settings = *lock(&self.settings);
         let result = EmotionMeta::from_buffer(&buffer);
@@ -159,7 +163,9 @@ impl EmotionSerialize {
             }
             None => {
                 if let Some(pts) = buffer.pts() {
-                    let gap = gst::event::Gap::builder(pts).duration(buffer.duration()).build();
+                    let gap = gst::event::Gap::builder(pts)
+                        .duration(buffer.duration())
+                        .build();
                     self.srcpad.push_event(gap);
                 }
                 // An event has no flow return: ask, so that upstream learns of EOS and errors.
@@ -178,11 +184,13 @@ impl EmotionSerialize {
             Ok(())
         } else {
             lock(&self.state).caps_sent = false;
-            Err(if self.srcpad.pad_flags().contains(gst::PadFlags::FLUSHING) {
-                gst::FlowError::Flushing
-            } else {
-                gst::FlowError::NotNegotiated
-            })
+            Err(
+                if self.srcpad.pad_flags().contains(gst::PadFlags::FLUSHING) {
+                    gst::FlowError::Flushing
+                } else {
+                    gst::FlowError::NotNegotiated
+                },
+            )
         }
     }
 
@@ -191,9 +199,7 @@ impl EmotionSerialize {
             gst::EventView::StreamStart(e) => {
                 *lock(&self.state) = State::default();
                 // Another stream than the video that it is made from, and a sparse one.
-                let id = self
-                    .srcpad
-                    .create_stream_id(&*self.obj(), Some("emotion"));
+                let id = self.srcpad.create_stream_id(&*self.obj(), Some("emotion"));
                 let mut builder = gst::event::StreamStart::builder(&id)
                     .flags(e.stream_flags() | gst::StreamFlags::SPARSE)
                     .seqnum(event.seqnum());

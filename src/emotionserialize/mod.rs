@@ -12,7 +12,10 @@ pub enum Every {
     #[default]
     #[enum_value(name = "One line for each new result", nick = "result")]
     Result,
-    #[enum_value(name = "One line for each frame, with its result if it has one", nick = "frame")]
+    #[enum_value(
+        name = "One line for each frame, with its result if it has one",
+        nick = "frame"
+    )]
     Frame,
 }
 

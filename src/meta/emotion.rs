@@ -44,7 +44,8 @@ pub struct EmotionMeta {
     pub model: String,
     /// The execution provider that ran the network.
     pub provider: String,
-    /// From the snapshot of the window to the finished answer.
+    /// From the snapshot of the window to the finished answer. Zero where frames wait
+    /// for their results: there every run gives the same to the bit.
     pub inference_time: ClockTime,
     /// The window is not yet full.
     pub warming_up: bool,

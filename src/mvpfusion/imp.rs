@@ -24,7 +24,7 @@ use super::physio::{self, Stream};
 use super::worker::{self, Loaded, Plan};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::inference::{Bundle, Inputs, MANIFEST, SessionOptions};
-use crate::meta::{EmotionMeta, FaceUnitsMeta};
+use crate::meta::{EmotionMeta, FaceUnitsMeta, PhysioTrace, PhysioTraceMeta};
 use gst::ClockTime;
 use gst::glib;
 use gst::prelude::*;
@@ -45,7 +45,10 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 const DEFAULT_HOP: ClockTime = ClockTime::ZERO;
 const DEFAULT_SETTLE: ClockTime = ClockTime::from_mseconds(500);
+const DEFAULT_TRACE: ClockTime = ClockTime::from_seconds(10);
 const DEFAULT_DEVICE: i32 = 0;
+/// Traces are cut anew this often; frames in between share them.
+const TRACE_PERIOD: u64 = 100_000_000;
 /// How far physiology may run ahead of video before its pad holds it back, when waiting.
 const AHEAD: u64 = 10_000_000_000;
 /// Answers given at one frame at the most, when waiting.
@@ -62,6 +65,7 @@ struct Settings {
     library: Option<PathBuf>,
     hop: ClockTime,
     settle: ClockTime,
+    trace: ClockTime,
     sync: Sync,
     wait_for_model: bool,
 }
@@ -76,6 +80,7 @@ impl Default for Settings {
             library: None,
             hop: DEFAULT_HOP,
             settle: DEFAULT_SETTLE,
+            trace: DEFAULT_TRACE,
             sync: Sync::Auto,
             wait_for_model: false,
         }
@@ -149,6 +154,7 @@ struct State {
     /// Length of a hop in nanoseconds.
     hop: u64,
     settle: u64,
+    trace: ClockTime,
     wait_for_model: bool,
     sync: Sync,
     loaded: Option<Loaded>,
@@ -169,6 +175,7 @@ struct State {
     generation: u64,
     forget: bool,
     result: Option<Arc<EmotionMeta>>,
+    traces: Option<(u64, Arc<PhysioTraceMeta>)>,
     sequence: u64,
     stats: Stats,
 }
@@ -238,7 +245,12 @@ impl MvpFusion {
         if state.generation != generation {
             return None;
         }
-        let meta = Arc::new(meta(state.sequence));
+        let mut meta = meta(state.sequence);
+        if state.live == Some(false) {
+            // A measured time would make two runs over the same data differ.
+            meta.inference_time = ClockTime::ZERO;
+        }
+        let meta = Arc::new(meta);
         state.sequence += 1;
         state.answered_hop = hop;
         state.stats.took(took);
@@ -282,17 +294,53 @@ impl MvpFusion {
         let result = state.result.clone();
         let (hop, settle) = (state.hop, state.settle);
         drop(state);
+        let failed = |e: glib::BoolError| {
+            gst::element_imp_error!(self, gst::StreamError::Failed, ("{e}"));
+            gst::FlowError::Error
+        };
+        if let Some(traces) = time.zip(inputs).and_then(|(t, i)| self.traces(t, &i)) {
+            traces.attach(buffer.make_mut()).map_err(failed)?;
+        }
         if let Some(result) = result {
             let mut meta = EmotionMeta::clone(&result);
             let age = time.unwrap_or(0).saturating_sub(meta.window_end.nseconds());
             meta.age = ClockTime::from_nseconds(age);
             meta.stale = live && age > settle + 3 * hop;
-            meta.attach(buffer.make_mut()).map_err(|e| {
-                gst::element_imp_error!(self, gst::StreamError::Failed, ("{e}"));
-                gst::FlowError::Error
-            })?;
+            meta.attach(buffer.make_mut()).map_err(failed)?;
         }
         self.srcpad.push(buffer)
+    }
+
+    /// The last seconds of every linked signal, for drawing.
+    fn traces(&self, time: u64, inputs: &Inputs) -> Option<Arc<PhysioTraceMeta>> {
+        let (names, length) = {
+            let state = self.state();
+            if let Some((at, traces)) = &state.traces
+                && (*at..*at + TRACE_PERIOD).contains(&time)
+            {
+                return Some(traces.clone());
+            }
+            if state.trace.is_zero() || state.sides.is_empty() {
+                return None;
+            }
+            (state.sides.keys().cloned().collect::<Vec<_>>(), state.trace)
+        };
+        let traces = names.iter().filter_map(|name| {
+            let track = inputs.signal(name)?;
+            let seconds = length.nseconds() as f64 / 1e9;
+            let recent = track.recent(seconds, time).into_iter();
+            Some(PhysioTrace::new(
+                name,
+                track.spec().rate,
+                ClockTime::from_nseconds(time),
+                recent.map(|v| v.unwrap_or(f32::NAN)),
+            ))
+        });
+        let traces = Arc::new(PhysioTraceMeta {
+            traces: traces.collect(),
+        });
+        self.state().traces = Some((time, traces.clone()));
+        Some(traces)
     }
 
     /// Whether to run live: as told, or as the inputs are.
@@ -427,6 +475,7 @@ impl MvpFusion {
             state.answered_hop = 0;
             state.job = None;
             state.result = None;
+            state.traces = None;
             state.generation += 1;
             state.forget = true;
             state.inputs.clone()
@@ -662,6 +711,7 @@ impl MvpFusion {
                 inputs: Some(inputs),
                 hop: hop_chunks * chunk,
                 settle: settings.settle.nseconds(),
+                trace: settings.trace,
                 wait_for_model: settings.wait_for_model,
                 sync: settings.sync,
                 sides,
@@ -874,6 +924,13 @@ impl ObjectImpl for MvpFusion {
                     .default_value(DEFAULT_SETTLE.nseconds())
                     .mutable_ready()
                     .build(),
+                glib::ParamSpecUInt64::builder("trace-duration")
+                    .nick("Trace duration")
+                    .blurb("How much conditioned physiology rides on the frames for emotionoverlay show=traces, in nanoseconds (0: none)")
+                    .maximum(60_000_000_000)
+                    .default_value(DEFAULT_TRACE.nseconds())
+                    .mutable_ready()
+                    .build(),
                 glib::ParamSpecEnum::builder::<Sync>("sync")
                     .nick("Synchronisation")
                     .blurb("Whether frames wait for the physiology and the answer of their window")
@@ -916,6 +973,7 @@ impl ObjectImpl for MvpFusion {
             "ort-library" => settings.library = path(),
             "hop" => settings.hop = time(),
             "settle-time" => settings.settle = time(),
+            "trace-duration" => settings.trace = time(),
             "sync" => settings.sync = value.get().expect("type checked upstream"),
             "wait-for-model" => {
                 settings.wait_for_model = value.get().expect("type checked upstream")
@@ -946,6 +1004,7 @@ impl ObjectImpl for MvpFusion {
             "ort-library" => path(&settings.library),
             "hop" => settings.hop.nseconds().to_value(),
             "settle-time" => settings.settle.nseconds().to_value(),
+            "trace-duration" => settings.trace.nseconds().to_value(),
             "sync" => settings.sync.to_value(),
             "wait-for-model" => settings.wait_for_model.to_value(),
             _ => unimplemented!(),

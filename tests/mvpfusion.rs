@@ -1,0 +1,878 @@
+// SPDX-License-Identifier: MPL-2.0
+//! mvpfusion in real pipelines, with the shipped bundle and a real ONNX Runtime.
+
+use gst::prelude::*;
+use gstmvp::{EmotionMeta, FaceUnitsMeta};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().expect("gst");
+        gstmvp::plugin_register_static().expect("plugin");
+    });
+}
+
+/// False where there is no ONNX Runtime; says so.
+fn ready(test: &str) -> bool {
+    init();
+    match gstmvp::inference::Runtime::load(None) {
+        Ok(_) => true,
+        Err(e @ gstmvp::inference::Error::LibraryNotFound { .. }) => {
+            eprintln!("SKIPPED {test}: {e}");
+            false
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default")
+}
+
+fn launch(line: &str) -> gst::Pipeline {
+    let line = line.replace("MODEL", &shipped().display().to_string());
+    let pipeline = gst::parse::launch(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+    pipeline.downcast::<gst::Pipeline>().expect("a pipeline")
+}
+
+/// Everything that a run said, until EOS or an error.
+#[derive(Debug, Default)]
+struct Run {
+    results: Vec<gst::Structure>,
+    warnings: Vec<String>,
+    error: Option<String>,
+}
+
+fn follow(pipeline: &gst::Pipeline) -> Run {
+    let mut run = Run::default();
+    let bus = pipeline.bus().expect("bus");
+    loop {
+        use gst::MessageView;
+        let message = bus
+            .timed_pop(gst::ClockTime::from_seconds(60))
+            .expect("neither EOS nor an error within a minute");
+        match message.view() {
+            MessageView::Eos(_) => break,
+            MessageView::Error(e) => {
+                run.error = Some(e.error().to_string());
+                break;
+            }
+            MessageView::Warning(w) => run.warnings.push(w.error().to_string()),
+            MessageView::Element(e) => {
+                if let Some(s) = e.structure().filter(|s| s.name() == "mvp-emotion") {
+                    run.results.push(s.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    run
+}
+
+fn play(pipeline: &gst::Pipeline) -> Run {
+    // A refused state change posts its reason; that is what `follow` reports.
+    let _ = pipeline.set_state(gst::State::Playing);
+    let run = follow(pipeline);
+    pipeline.set_state(gst::State::Null).expect("null");
+    run
+}
+
+/// A physiology source: `value(t)` at `rate` Hz for `seconds`, then EOS.
+fn feed(
+    pipeline: &gst::Pipeline,
+    name: &str,
+    rate: i32,
+    seconds: u64,
+    value: impl Fn(f64) -> f32 + Send + 'static,
+) -> std::thread::JoinHandle<()> {
+    let src = pipeline
+        .by_name(name)
+        .and_downcast::<gst_app::AppSrc>()
+        .expect("appsrc");
+    src.set_caps(Some(
+        &gst::Caps::builder("application/x-lsl")
+            .field("format", "F32LE")
+            .field("layout", "interleaved")
+            .field("channels", 1)
+            .field("rate", gst::Fraction::new(rate, 1))
+            .build(),
+    ));
+    src.set_format(gst::Format::Time);
+    src.set_max_bytes(1 << 16);
+    src.set_block(true);
+    std::thread::spawn(move || {
+        let chunk = (rate as u64 / 8).max(1);
+        for first in (0..rate as u64 * seconds).step_by(chunk as usize) {
+            let time = |i: u64| i * SECOND / rate as u64;
+            let bytes: Vec<u8> = (first..first + chunk)
+                .flat_map(|i| value(time(i) as f64 / 1e9).to_le_bytes())
+                .collect();
+            let mut buffer = gst::Buffer::from_mut_slice(bytes);
+            {
+                let b = buffer.get_mut().expect("own buffer");
+                b.set_pts(gst::ClockTime::from_nseconds(time(first)));
+                b.set_duration(gst::ClockTime::from_nseconds(
+                    time(first + chunk) - time(first),
+                ));
+            }
+            if src.push_buffer(buffer).is_err() {
+                return;
+            }
+        }
+        let _ = src.end_of_stream();
+    })
+}
+
+fn heart(t: f64) -> f32 {
+    ((t * 7.4).sin() + 0.4 * (t * 23.0).sin()) as f32
+}
+
+fn skin(t: f64) -> f32 {
+    (4.0 + (t * 0.9).sin() + 0.2 * (t * 2.9).cos()) as f32
+}
+
+/// Attaches units to every sixth frame, as facetrack does at 5 Hz.
+fn face(pipeline: &gst::Pipeline, element: &str) {
+    let pad = pipeline
+        .by_name(element)
+        .and_then(|e| e.static_pad("src"))
+        .expect("pad");
+    let count = AtomicU64::new(0);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if count.fetch_add(1, Ordering::Relaxed) % 6 == 0
+            && let Some(buffer) = info.buffer_mut()
+        {
+            let time = buffer.pts().expect("stamped");
+            let t = time.nseconds() as f64 / 1e9;
+            FaceUnitsMeta {
+                time,
+                confidence: 0.9,
+                track_id: 1,
+                units: gstmvp::face::BLENDSHAPES
+                    .iter()
+                    .enumerate()
+                    .map(|(i, n)| (n.to_string(), 0.5 + 0.5 * (t * 0.3 + i as f64).sin()))
+                    .collect(),
+            }
+            .attach(buffer.make_mut())
+            .expect("attach");
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Collects the results on the buffers that reach `element`.
+fn collect(pipeline: &gst::Pipeline, element: &str) -> Arc<Mutex<Vec<Option<EmotionMeta>>>> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let pad = pipeline
+        .by_name(element)
+        .and_then(|e| e.static_pad("sink"))
+        .expect("pad");
+    let sink = seen.clone();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(buffer) = info.buffer() {
+            sink.lock()
+                .expect("list")
+                .push(EmotionMeta::from_buffer(buffer));
+        }
+        gst::PadProbeReturn::Ok
+    });
+    seen
+}
+
+const WHOLE: &str = "videotestsrc name=video num-buffers=2400 ! video/x-raw,width=64,height=48,framerate=30/1 \
+     ! mvpfusion name=f model=MODEL execution-provider=cpu ! fakesink name=sink \
+     appsrc name=ecg ! f.ecg  appsrc name=eda ! f.eda";
+
+#[test]
+fn two_runs_give_the_same_results_and_every_frame_has_one() {
+    if !ready("two_runs_give_the_same_results_and_every_frame_has_one") {
+        return;
+    }
+    let once = || {
+        let pipeline = launch(WHOLE);
+        let feeds = [
+            feed(&pipeline, "ecg", 256, 85, heart),
+            feed(&pipeline, "eda", 4, 85, skin),
+        ];
+        face(&pipeline, "video");
+        let seen = collect(&pipeline, "sink");
+        let run = play(&pipeline);
+        feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+        assert_eq!(run.error, None);
+        let metas = std::mem::take(&mut *seen.lock().expect("list"));
+        (run.results, metas)
+    };
+    let (messages, metas) = once();
+    assert_eq!(metas.len(), 2400);
+    assert_eq!(
+        messages.len(),
+        79,
+        "one for each whole second but the last frame's"
+    );
+    for (i, meta) in metas.iter().enumerate() {
+        // Frame 30 n is at n seconds; its result is that of the window that ends there.
+        let second = i as u64 / 30;
+        let Some(meta) = meta else {
+            assert_eq!(second, 0, "frame {i} has no result");
+            continue;
+        };
+        assert_eq!(meta.sequence, second - 1);
+        assert_eq!(meta.window_end.nseconds(), second * SECOND);
+        assert_eq!(
+            meta.window_start.nseconds(),
+            second.saturating_sub(60) * SECOND
+        );
+        assert!(meta.age.nseconds() < SECOND && !meta.stale);
+        assert_eq!(meta.warming_up, second < 59, "at {second} s");
+    }
+    let last = metas.last().cloned().flatten().expect("a result");
+    assert!(
+        last.modalities
+            .iter()
+            .take(3)
+            .all(|m| m.coverage > 0.99 && m.quality == 1.0)
+    );
+    assert_eq!(last.modalities[3].coverage, 0.0, "no PPG was linked");
+    assert!(last.model.contains("untrained fixture") && last.provider == "cpu");
+    assert!((0.0..=1.0).contains(&last.valence) && last.label != "unknown");
+
+    let (again, same) = once();
+    assert_eq!(metas, same);
+    let text = |m: &[gst::Structure]| m.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+    assert_eq!(text(&messages), text(&again));
+}
+
+#[test]
+fn bad_signals_are_masked_and_counted() {
+    if !ready("bad_signals_are_masked_and_counted") {
+        return;
+    }
+    let cases: [(&str, fn(f64) -> f32); 4] = [
+        ("not-finite", |t| if t < 5.0 { skin(t) } else { f32::NAN }),
+        (
+            "not-finite",
+            |t| if t < 5.0 { skin(t) } else { f32::INFINITY },
+        ),
+        ("flat", |t| if t < 5.0 { skin(t) } else { 3.0 }),
+        (
+            "saturated",
+            |t| if t < 5.0 { skin(t) } else { 150.0 + skin(t) },
+        ),
+    ];
+    for (reason, value) in cases {
+        let pipeline = launch(&WHOLE.replace("2400", "1200"));
+        let feeds = [
+            feed(&pipeline, "ecg", 256, 45, heart),
+            feed(&pipeline, "eda", 4, 45, value),
+        ];
+        // The counts are gone once the pipeline is: read them at the end of the stream.
+        let _ = pipeline.set_state(gst::State::Playing);
+        let run = follow(&pipeline);
+        assert_eq!(run.error, None);
+        let stats = pipeline
+            .by_name("f")
+            .expect("f")
+            .property::<gst::Structure>("stats");
+        let eda = stats.get::<gst::Structure>("eda").expect("eda");
+        assert!(
+            eda.get::<u64>(reason).expect(reason) > 80,
+            "{reason}: {eda}"
+        );
+        let last = run.results.last().expect("results");
+        let get = |field: &str| last.get::<f64>(field).expect(field);
+        assert!(get("coverage-eda") < 0.3, "{reason}: {last}");
+        assert!(get("quality-eda") < 0.5, "{reason}: {last}");
+        assert!(
+            get("coverage-ecg") > 0.6 && get("quality-ecg") == 1.0,
+            "{last}"
+        );
+        assert!(get("valence").is_finite() && get("arousal").is_finite());
+        pipeline.set_state(gst::State::Null).expect("null");
+        feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+    }
+}
+
+#[test]
+fn physiology_that_ends_early_holds_nothing() {
+    if !ready("physiology_that_ends_early_holds_nothing") {
+        return;
+    }
+    let pipeline = launch(&WHOLE.replace("2400", "600"));
+    let feeds = [
+        feed(&pipeline, "ecg", 256, 3, heart),
+        feed(&pipeline, "eda", 4, 30, skin),
+    ];
+    let seen = collect(&pipeline, "sink");
+    assert_eq!(play(&pipeline).error, None);
+    feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+    assert_eq!(seen.lock().expect("list").len(), 600);
+}
+
+#[test]
+fn a_pad_that_is_not_linked_holds_nothing() {
+    if !ready("a_pad_that_is_not_linked_holds_nothing") {
+        return;
+    }
+    let pipeline = launch(
+        "videotestsrc num-buffers=90 ! mvpfusion name=f model=MODEL execution-provider=cpu ! fakesink",
+    );
+    let f = pipeline.by_name("f").expect("f");
+    let pad = f.request_pad_simple("ecg").expect("pad");
+    assert_eq!(play(&pipeline).results.len(), 2);
+    f.release_request_pad(&pad);
+}
+
+#[test]
+fn live_video_does_not_wait_for_silent_physiology() {
+    if !ready("live_video_does_not_wait_for_silent_physiology") {
+        return;
+    }
+    // The appsrc is linked and says nothing at all.
+    let pipeline = launch(
+        "videotestsrc is-live=true num-buffers=90 ! video/x-raw,width=64,height=48,framerate=30/1 \
+         ! mvpfusion name=f model=MODEL execution-provider=cpu settle-time=100000000 \
+         ! fakesink name=sink sync=false  appsrc name=eda is-live=true ! f.eda",
+    );
+    let seen = collect(&pipeline, "sink");
+    let begun = std::time::Instant::now();
+    let run = play(&pipeline);
+    assert_eq!(run.error, None);
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    let seen = seen.lock().expect("list");
+    assert_eq!(seen.len(), 90);
+    assert_eq!(run.results.len(), 2);
+    let last = seen.last().cloned().flatten().expect("a result");
+    assert_eq!(last.label, "unknown");
+    assert!(last.age.nseconds() >= 100_000_000);
+}
+
+#[test]
+fn latency_is_that_of_the_video_alone() {
+    init();
+    let line = |fusion: &str| {
+        let pipeline = launch(&format!(
+            "videotestsrc is-live=true ! video/x-raw,framerate=30/1 {fusion} ! fakesink name=sink"
+        ));
+        pipeline.set_state(gst::State::Playing).expect("playing");
+        let (result, ..) = pipeline.state(gst::ClockTime::from_seconds(10));
+        result.expect("playing");
+        let mut query = gst::query::Latency::new();
+        assert!(pipeline.by_name("sink").expect("sink").query(&mut query));
+        pipeline.set_state(gst::State::Null).expect("null");
+        query.result()
+    };
+    if ready("latency_is_that_of_the_video_alone") {
+        let with = "! mvpfusion name=f model=MODEL execution-provider=cpu \
+                    appsrc is-live=true min-latency=2000000000 ! f.eda f.";
+        assert_eq!(line(""), line(with));
+    }
+}
+
+#[test]
+fn errors_of_the_bundle_reach_the_bus() {
+    if !ready("errors_of_the_bundle_reach_the_bus") {
+        return;
+    }
+    let broken = |edit: &dyn Fn(&Path)| {
+        let dir = tempfile::tempdir().expect("dir");
+        for entry in std::fs::read_dir(shipped()).expect("bundle") {
+            let entry = entry.expect("entry");
+            std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("copy");
+        }
+        edit(dir.path());
+        let line = format!(
+            "videotestsrc num-buffers=60 ! mvpfusion model={} ! fakesink",
+            dir.path().display()
+        );
+        play(&launch(&line)).error.expect("an error")
+    };
+    let manifest = |from: &'static str, to: &'static str| {
+        move |dir: &Path| {
+            let path = dir.join("mvp.toml");
+            let text = std::fs::read_to_string(&path).expect("manifest");
+            assert!(text.contains(from));
+            std::fs::write(&path, text.replacen(from, to, 1)).expect("write");
+        }
+    };
+    let rehash = |dir: &Path, file: &str, bytes: &[u8]| {
+        use sha2::{Digest, Sha256};
+        let hex = |b: &[u8]| {
+            Sha256::digest(b)
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect::<String>()
+        };
+        let old = hex(&std::fs::read(dir.join(file)).expect("graph"));
+        std::fs::write(dir.join(file), bytes).expect("write");
+        let text = std::fs::read_to_string(dir.join("mvp.toml")).expect("manifest");
+        std::fs::write(dir.join("mvp.toml"), text.replace(&old, &hex(bytes))).expect("write");
+    };
+    let cases: Vec<(Box<dyn Fn(&Path)>, Vec<&str>)> = vec![
+        (
+            Box::new(|d: &Path| std::fs::remove_file(d.join("mvp.toml")).expect("rm")),
+            vec!["mvp.toml"],
+        ),
+        (
+            Box::new(manifest("format = 1", "format = 1\nmood = 3")),
+            vec!["mood"],
+        ),
+        (
+            Box::new(|d: &Path| std::fs::write(d.join("eda.onnx"), b"x").expect("write")),
+            vec!["eda.onnx", "sha256", "expected", "found"],
+        ),
+        (
+            Box::new(move |d: &Path| rehash(d, "eda.onnx", b"no protocol buffer at all")),
+            vec!["eda.onnx", "not an ONNX file"],
+        ),
+        (
+            // Well-framed, and yet no model: ONNX Runtime has the word.
+            Box::new(move |d: &Path| rehash(d, "eda.onnx", &[0x0a, 0x01, 0x41])),
+            vec!["eda.onnx", "refuses"],
+        ),
+        (
+            Box::new(move |d: &Path| {
+                let other = std::fs::read(d.join("ecg.onnx")).expect("graph");
+                rehash(d, "eda.onnx", &other);
+            }),
+            vec!["eda.onnx", "signal", "[1, 1, 20]", "[1,1,256]"],
+        ),
+        (
+            Box::new(move |d: &Path| {
+                let other = std::fs::read(d.join("video.onnx")).expect("graph");
+                rehash(d, "eda.onnx", &other);
+            }),
+            vec!["eda.onnx", "'signal'", "units"],
+        ),
+    ];
+    for (edit, wants) in cases {
+        let error = broken(&*edit);
+        for want in wants {
+            assert!(error.contains(want), "'{want}' is not in: {error}");
+        }
+    }
+    let line = "videotestsrc num-buffers=60 ! mvpfusion model=/no/such/bundle ! fakesink";
+    let error = play(&launch(line)).error.expect("an error");
+    assert!(error.contains("/no/such/bundle"), "{error}");
+}
+
+#[test]
+fn providers_are_what_was_asked_for_or_told() {
+    if !ready("providers_are_what_was_asked_for_or_told") {
+        return;
+    }
+    let line = |provider: &str| {
+        format!(
+            "videotestsrc num-buffers=60 ! mvpfusion name=f model=MODEL execution-provider={provider} ! fakesink"
+        )
+    };
+    let pipeline = launch(&line("auto"));
+    let _ = pipeline.set_state(gst::State::Playing);
+    let run = follow(&pipeline);
+    let active = pipeline
+        .by_name("f")
+        .expect("f")
+        .property::<Option<String>>("active-provider");
+    pipeline.set_state(gst::State::Null).expect("null");
+    assert_eq!(run.error, None);
+    let active = active.expect("loaded");
+    if active == "cpu" {
+        let told = run.warnings.join("\n");
+        for want in ["running on cpu", "tensorrt", "cuda"] {
+            assert!(told.contains(want), "'{want}' is not in: {told}");
+        }
+        for provider in ["cuda", "tensorrt"] {
+            let error = play(&launch(&line(provider))).error.expect("an error");
+            assert!(
+                error.contains(provider) && error.contains("execution-provider"),
+                "{error}"
+            );
+        }
+    } else {
+        eprintln!("SKIPPED providers_are_what_was_asked_for_or_told: {active} is there");
+    }
+    let run = play(&launch(&line("cpu")));
+    assert!(run.warnings.is_empty() && run.error.is_none(), "{run:?}");
+}
+
+#[test]
+fn a_signal_has_one_pad() {
+    init();
+    let f = gst::ElementFactory::make("mvpfusion")
+        .build()
+        .expect("mvpfusion");
+    let bus = gst::Bus::new();
+    f.set_bus(Some(&bus));
+    let eda = f.request_pad_simple("eda").expect("first");
+    assert!(f.request_pad_simple("physio_eda").is_none());
+    let told = bus
+        .pop_filtered(&[gst::MessageType::Warning])
+        .expect("a warning");
+    let gst::MessageView::Warning(told) = told.view() else {
+        panic!("{told:?}")
+    };
+    let told = told.error().to_string();
+    assert!(told.contains("eda has a pad already"), "{told}");
+    let resp = f.request_pad_simple("physio_resp").expect("another signal");
+    f.release_request_pad(&eda);
+    let again = f.request_pad_simple("eda").expect("free again");
+    f.release_request_pad(&again);
+    f.release_request_pad(&resp);
+    // A line that links EDA twice does not come to be.
+    let line =
+        "audiotestsrc ! f.eda audiotestsrc ! f.eda videotestsrc ! mvpfusion name=f ! fakesink";
+    assert!(gst::parse::launch_full(line, None, gst::ParseFlags::FATAL_ERRORS).is_err());
+}
+
+#[test]
+fn a_stream_of_many_channels_is_not_guessed_at() {
+    if !ready("a_stream_of_many_channels_is_not_guessed_at") {
+        return;
+    }
+    for (channels, labels, fine) in [(70, "", false), (2, "count,EDA", true)] {
+        let pipeline = launch(
+            &WHOLE
+                .replace("2400", "60")
+                .replace("appsrc name=ecg ! f.ecg", ""),
+        );
+        let src = pipeline
+            .by_name("eda")
+            .and_downcast::<gst_app::AppSrc>()
+            .expect("appsrc");
+        src.set_format(gst::Format::Time);
+        src.set_caps(Some(
+            &gst::Caps::builder("application/x-lsl")
+                .field("format", "S16LE")
+                .field("layout", "interleaved")
+                .field("channels", channels)
+                .field("rate", gst::Fraction::new(4, 1))
+                .field("channel-labels", labels)
+                .build(),
+        ));
+        let mut buffer = gst::Buffer::with_size(channels as usize * 2 * 4).expect("buffer");
+        buffer.get_mut().expect("own").set_pts(gst::ClockTime::ZERO);
+        src.push_buffer(buffer).expect("push");
+        src.end_of_stream().expect("eos");
+        let run = play(&pipeline);
+        match fine {
+            true => assert_eq!(run.error, None),
+            false => {
+                let error = run.error.expect("an error");
+                assert!(
+                    error.contains("70 channels") && error.contains("eda"),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_the_model_does_not_know_is_told() {
+    if !ready("a_signal_that_the_model_does_not_know_is_told") {
+        return;
+    }
+    let pipeline = launch(
+        &WHOLE
+            .replace("2400", "60")
+            .replace("f.ecg", "f.physio_breath"),
+    );
+    let feeds = [
+        feed(&pipeline, "ecg", 64, 4, heart),
+        feed(&pipeline, "eda", 4, 4, skin),
+    ];
+    let run = play(&pipeline);
+    feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+    let told = run.warnings.join("\n");
+    assert!(
+        told.contains("breath") && told.contains("eda, ecg, ppg"),
+        "{told}"
+    );
+}
+
+#[test]
+fn video_caps_may_change_in_the_middle() {
+    if !ready("video_caps_may_change_in_the_middle") {
+        return;
+    }
+    let pipeline = launch(
+        "videotestsrc num-buffers=120 ! video/x-raw,framerate=30/1 ! videoscale \
+         ! capsfilter name=size caps=video/x-raw,width=64,height=48 \
+         ! mvpfusion model=MODEL execution-provider=cpu ! fakesink name=sink",
+    );
+    let seen = collect(&pipeline, "sink");
+    let size = pipeline.by_name("size").expect("size");
+    let count = AtomicU64::new(0);
+    let filter = size.clone();
+    size.static_pad("sink")
+        .expect("pad")
+        .add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            if count.fetch_add(1, Ordering::Relaxed) == 60 {
+                let caps = gst::Caps::builder("video/x-raw")
+                    .field("width", 320)
+                    .field("height", 240);
+                filter.set_property("caps", caps.build());
+            }
+            gst::PadProbeReturn::Ok
+        });
+    let run = play(&pipeline);
+    assert_eq!((run.error, run.results.len()), (None, 3));
+    assert_eq!(seen.lock().expect("list").len(), 120);
+}
+
+#[test]
+fn a_flushing_seek_begins_anew() {
+    if !ready("a_flushing_seek_begins_anew") {
+        return;
+    }
+    let pipeline = launch(
+        "videotestsrc num-buffers=-1 ! video/x-raw,width=64,height=48,framerate=30/1 \
+         ! mvpfusion name=f model=MODEL execution-provider=cpu ! fakesink name=sink sync=true",
+    );
+    let seen = collect(&pipeline, "sink");
+    pipeline.set_state(gst::State::Playing).expect("playing");
+    let bus = pipeline.bus().expect("bus");
+    let second_result = || {
+        let mut count = 0;
+        while count < 2 {
+            let message = bus
+                .timed_pop_filtered(
+                    gst::ClockTime::from_seconds(20),
+                    &[gst::MessageType::Element, gst::MessageType::Error],
+                )
+                .expect("results");
+            assert_ne!(message.type_(), gst::MessageType::Error, "{message:?}");
+            count += u64::from(
+                message
+                    .structure()
+                    .is_some_and(|s| s.name() == "mvp-emotion"),
+            );
+        }
+    };
+    second_result();
+    let seek = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+    pipeline
+        .seek_simple(seek, gst::ClockTime::from_seconds(30))
+        .expect("seek");
+    seen.lock().expect("list").clear();
+    second_result();
+    pipeline.set_state(gst::State::Null).expect("null");
+    let seen = seen.lock().expect("list");
+    let ends: Vec<u64> = seen
+        .iter()
+        .flatten()
+        .map(|m| m.window_end.nseconds() / SECOND)
+        .collect();
+    assert!(
+        ends.contains(&1),
+        "running time begins at zero again: {ends:?}"
+    );
+    assert!(ends.is_sorted(), "{ends:?}");
+}
+
+#[test]
+fn fifty_starts_and_stops() {
+    if !ready("fifty_starts_and_stops") {
+        return;
+    }
+    let pipeline = launch(
+        "videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=60/1 \
+         ! mvpfusion name=f model=MODEL execution-provider=cpu ! fakesink \
+         audiotestsrc is-live=true samplesperbuffer=16 ! audio/x-raw,format=F32LE,rate=256,channels=1 ! f.ecg",
+    );
+    for i in 0..50 {
+        pipeline.set_state(gst::State::Playing).expect("playing");
+        if i % 5 == 0 {
+            // Some stops come while the model loads, some long after.
+            std::thread::sleep(Duration::from_millis(120));
+        }
+        pipeline.set_state(gst::State::Null).expect("null");
+    }
+    let bus = pipeline.bus().expect("bus");
+    while let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
+        panic!("{message:?}");
+    }
+}
+
+#[test]
+fn pads_come_and_go_while_it_plays() {
+    if !ready("pads_come_and_go_while_it_plays") {
+        return;
+    }
+    let pipeline = launch(
+        "videotestsrc is-live=true num-buffers=150 ! video/x-raw,width=64,height=48,framerate=30/1 \
+         ! mvpfusion name=f model=MODEL execution-provider=cpu ! fakesink name=sink sync=false",
+    );
+    let f = pipeline.by_name("f").expect("f");
+    pipeline.set_state(gst::State::Playing).expect("playing");
+    for _ in 0..4 {
+        let src = gst::parse::bin_from_description(
+            "audiotestsrc is-live=true samplesperbuffer=16 ! capsfilter caps=audio/x-raw,format=F32LE,rate=256,channels=1",
+            true,
+        )
+        .expect("source");
+        pipeline.add(&src).expect("add");
+        let pad = f.request_pad_simple("ecg").expect("pad");
+        src.static_pad("src")
+            .expect("src")
+            .link(&pad)
+            .expect("link");
+        src.sync_state_with_parent().expect("state");
+        std::thread::sleep(Duration::from_millis(600));
+        // Released with data still on the way.
+        f.release_request_pad(&pad);
+        src.set_state(gst::State::Null).expect("null");
+        pipeline.remove(&src).expect("remove");
+    }
+    let run = follow(&pipeline);
+    pipeline.set_state(gst::State::Null).expect("null");
+    assert_eq!(run.error, None);
+}
+
+#[test]
+fn a_seek_may_interrupt_a_frame_that_waits() {
+    if !ready("a_seek_may_interrupt_a_frame_that_waits") {
+        return;
+    }
+    // EDA never comes: the frame at one second waits until the pipeline is stopped.
+    let pipeline = launch(
+        "videotestsrc ! video/x-raw,width=64,height=48,framerate=30/1 \
+         ! mvpfusion name=f sync=wait model=MODEL execution-provider=cpu ! fakesink name=sink \
+         appsrc name=eda ! f.eda",
+    );
+    let seen = collect(&pipeline, "sink");
+    pipeline.set_state(gst::State::Playing).expect("playing");
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while seen.lock().expect("list").len() < 30 && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(
+        seen.lock().expect("list").len(),
+        30,
+        "the 31st waits for EDA"
+    );
+    let begun = std::time::Instant::now();
+    pipeline.set_state(gst::State::Null).expect("null");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn video_that_is_not_in_time_is_told() {
+    if !ready("video_that_is_not_in_time_is_told") {
+        return;
+    }
+    let mut h = gst_check::Harness::with_padnames("mvpfusion", Some("sink"), Some("src"));
+    h.set_src_caps_str("video/x-raw,format=RGB,width=8,height=8,framerate=30/1");
+    let segment = gst::FormattedSegment::<gst::format::Bytes>::new();
+    let bus = gst::Bus::new();
+    h.element().expect("mvpfusion").set_bus(Some(&bus));
+    h.push_event(gst::event::Segment::new(&segment));
+    let message = bus
+        .pop_filtered(&[gst::MessageType::Error])
+        .expect("an error");
+    let gst::MessageView::Error(told) = message.view() else {
+        panic!("{message:?}")
+    };
+    assert!(
+        told.error().to_string().contains("expected time"),
+        "{told:?}"
+    );
+}
+
+/// The library can be loaded once per process, so each of these has its own.
+#[test]
+fn a_missing_or_wrong_onnx_runtime_is_told() {
+    init();
+    let Some(plugin) = plugin_directory() else {
+        eprintln!(
+            "SKIPPED a_missing_or_wrong_onnx_runtime_is_told: libgstmvp.so is not built, run cargo build"
+        );
+        return;
+    };
+    let dir = tempfile::tempdir().expect("dir");
+    let text = dir.path().join("libonnxruntime.so");
+    std::fs::write(&text, "a text").expect("write");
+    let mut cases = vec![
+        (
+            "/no/such/libonnxruntime.so".into(),
+            vec!["/no/such/libonnxruntime.so"],
+        ),
+        (
+            text.display().to_string(),
+            vec!["libonnxruntime.so", "file too short"],
+        ),
+        (
+            dir.path().join("empty").display().to_string(),
+            vec!["empty", "No such file"],
+        ),
+    ];
+    let build = |name: &str, source: &str| -> Option<String> {
+        let (c, so) = (dir.path().join(format!("{name}.c")), dir.path().join(name));
+        std::fs::write(&c, source).ok()?;
+        let mut cc = std::process::Command::new("cc");
+        let done = cc
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&so)
+            .arg(&c)
+            .status()
+            .ok()?;
+        done.success().then(|| so.display().to_string())
+    };
+    let old = "const char *v(void) { return \"1.20.1\"; } \
+               struct { void *api; const char *(*version)(void); } base = { 0, v }; \
+               void *OrtGetApiBase(void) { return &base; }";
+    match (build("old.so", old), build("other.so", "int something;")) {
+        (Some(old), Some(other)) => {
+            cases.push((old, vec!["1.20.1", "1.24"]));
+            cases.push((other, vec!["OrtGetApiBase"]));
+        }
+        _ => eprintln!(
+            "SKIPPED a_missing_or_wrong_onnx_runtime_is_told: no C compiler for two cases"
+        ),
+    }
+    for (library, wants) in cases {
+        let output = std::process::Command::new("gst-launch-1.0")
+            .args(["videotestsrc", "num-buffers=60", "!", "mvpfusion"])
+            .arg(format!("model={}", shipped().display()))
+            .args(["!", "fakesink"])
+            .env("GST_PLUGIN_PATH", &plugin)
+            .env("GST_REGISTRY", dir.path().join("registry.bin"))
+            .env("ORT_DYLIB_PATH", &library)
+            .output()
+            .expect("gst-launch-1.0");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{library}: {said}");
+        for want in wants.into_iter().chain(["ERROR", "ort-library"]) {
+            assert!(said.contains(want), "{library}: '{want}' is not in: {said}");
+        }
+    }
+}
+
+/// Where the built plugin lies, beside the test binary's folder.
+fn plugin_directory() -> Option<PathBuf> {
+    let directory = std::env::current_exe()
+        .ok()?
+        .parent()?
+        .parent()?
+        .to_path_buf();
+    directory
+        .join("libgstmvp.so")
+        .is_file()
+        .then_some(directory)
+}
