@@ -117,7 +117,7 @@ fn run(description: &str) -> Result<(), String> {
 
     // Ctrl-C ends the stream in order, a second one at once.
     let asked = AtomicBool::new(false);
-    glib::unix_signal_add(2, {
+    glib_unix::unix_signal_add(libc::SIGINT, {
         let (pipeline, main_loop) = (pipeline.clone(), main_loop.clone());
         move || {
             if asked.swap(true, Ordering::SeqCst) {

@@ -139,7 +139,7 @@ fn preview() {
     let dir = std::path::PathBuf::from(dir);
     type Change = fn(&mut EmotionMeta);
     let untrained: Change = |m| {
-        m.model = "untrained fixture 0.1".into();
+        m.model = "mvp-fixture 0.1.0 (untrained fixture)".into();
         m.warming_up = true;
         for m in &mut m.modalities {
             m.coverage *= 0.34;
@@ -539,7 +539,7 @@ fn an_untrained_model_is_named_whatever_is_shown() {
         GRAY,
         Box::new(|n, b| {
             let mut m = result(n);
-            m.model = "Untrained fixture 0.1".into();
+            m.model = "mvp-fixture 0.1.0 (Untrained fixture)".into();
             m.attach(b).expect("attach");
         }),
     );

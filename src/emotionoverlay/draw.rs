@@ -269,15 +269,32 @@ pub struct ResultPanel {
     warming_up: Option<u8>,
     /// Age in seconds when the result is too old.
     stale: Option<u64>,
-    untrained: Option<String>,
+    /// What it is ("untrained fixture") and its name.
+    untrained: Option<(String, String)>,
     model: Option<String>,
+}
+
+/// Splits `name 0.1 (untrained fixture)` into what is in brackets and the rest;
+/// `None` for a model that is not called untrained.
+fn untrained(model: &str) -> Option<(String, String)> {
+    if !model.to_lowercase().contains("untrained") {
+        return None;
+    }
+    let bracketed = model
+        .split_once('(')
+        .and_then(|(name, rest)| Some((name, rest.strip_suffix(')')?)))
+        .filter(|(_, what)| what.to_lowercase().contains("untrained"));
+    Some(match bracketed {
+        Some((name, what)) => (what.to_uppercase(), name.trim().to_string()),
+        None => ("UNTRAINED MODEL".to_string(), model.to_string()),
+    })
 }
 
 impl Panel {
     /// `min_confidence`: below it the label is not asserted; `max_age` in ns.
     pub fn result(meta: &EmotionMeta, rows: Rows, min_confidence: f64, max_age: u64) -> Self {
         let sure = meta.confidence >= min_confidence;
-        let untrained = meta.model.to_lowercase().contains("untrained");
+        let untrained = untrained(&meta.model);
         let age = meta.age.nseconds();
         // The fullest modality tells how far the window is: a gap in one is not warm-up.
         let fill = meta
@@ -314,8 +331,8 @@ impl Panel {
             },
             warming_up: meta.warming_up.then_some(fill),
             stale: (meta.stale || age > max_age).then(|| age / gst::ClockTime::SECOND.nseconds()),
-            untrained: untrained.then(|| meta.model.clone()),
-            model: (rows.model && !untrained).then(|| meta.model.clone()),
+            model: (rows.model && untrained.is_none()).then(|| meta.model.clone()),
+            untrained,
         }))
     }
 
@@ -366,18 +383,21 @@ impl ResultPanel {
         let inner = right - left;
         let mut y = 0.0;
 
-        if let Some(model) = &self.untrained {
+        if let Some((what, model)) = &self.untrained {
+            const BAND: f64 = 2.75;
             if let Some(pen) = pen {
                 pen.cr.save()?;
-                pen.round_rect(0.0, 0.0, PANEL_WIDTH, 3.0, 0.55);
+                pen.round_rect(0.0, 0.0, PANEL_WIDTH, BAND + 1.0, 0.55);
                 pen.cr.clip();
                 pen.colour(WARN, 0.95);
-                pen.fill_rect(0.0, 0.0, PANEL_WIDTH, 1.65, 0.0)?;
+                pen.fill_rect(0.0, 0.0, PANEL_WIDTH, BAND, 0.0)?;
                 pen.cr.restore()?;
                 pen.colour(BACK, 1.0);
-                pen.text(model, left, 0.83, inner, 0.9, true, Align::Left)?;
+                let (title, name) = (BAND * 0.34, BAND * 0.74);
+                pen.text(what, left, title, inner, 1.0, true, Align::Left)?;
+                pen.text(model, left, name, inner, 0.8, false, Align::Left)?;
             }
-            y += 1.65;
+            y += BAND;
         }
         let top = y;
         y += 0.6;
@@ -703,4 +723,50 @@ pub fn draw_corner(canvas: &Canvas, corner: usize, arm: u32) -> Result<Picture, 
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrained_models_are_told_apart() {
+        let split = |m| untrained(m).map(|(a, b)| format!("{a}|{b}"));
+        assert_eq!(split("mvp-default 1.0"), None);
+        assert_eq!(
+            split("mvp-fixture 0.1.0 (untrained fixture)").as_deref(),
+            Some("UNTRAINED FIXTURE|mvp-fixture 0.1.0")
+        );
+        assert_eq!(
+            split("Untrained thing").as_deref(),
+            Some("UNTRAINED MODEL|Untrained thing")
+        );
+        assert_eq!(
+            split("untrained (small)").as_deref(),
+            Some("UNTRAINED MODEL|untrained (small)")
+        );
+    }
+
+    #[test]
+    fn text_stays_readable_and_fits() {
+        let em = |width, height, font: &str| {
+            Canvas {
+                width,
+                height,
+                par: 1.0,
+                font: font.into(),
+            }
+            .em()
+        };
+        assert_eq!(em(640, 480, "Sans"), 15.0);
+        assert_eq!(em(1280, 960, "Sans"), 30.0);
+        assert_eq!(em(320, 240, "Sans"), MIN_PX);
+        assert_eq!(em(640, 480, "Sans 18px"), 18.0);
+        assert!((em(640, 480, "Sans 12") - 16.0).abs() < 1e-9);
+        // The panel is never wider than the frame.
+        for width in [1, 64, 100, 640] {
+            let em = em(width, 480, "Sans 60");
+            assert!(em * (PANEL_WIDTH + 2.0 * MARGIN) <= f64::from(width) + 1e-6);
+        }
+    }
 }
