@@ -58,7 +58,12 @@ fn faces(n: u64) -> FaceUnitsMeta {
 
 fn traces() -> PhysioTraceMeta {
     PhysioTraceMeta {
-        traces: vec![PhysioTrace::new("eda", 4.0, ClockTime::from_seconds(60), [0.5, -0.5])],
+        traces: vec![PhysioTrace::new(
+            "eda",
+            4.0,
+            ClockTime::from_seconds(60),
+            [0.5, -0.5],
+        )],
     }
 }
 
@@ -99,13 +104,21 @@ fn survives(middle: &str) {
             .try_pull_sample(ClockTime::from_seconds(20))
             .unwrap_or_else(|| panic!("{middle}: frame {n} is missing"));
         let buffer = sample.buffer().expect("buffer");
-        assert_eq!(EmotionMeta::from_buffer(buffer), Some(result(n)), "{middle}");
+        assert_eq!(
+            EmotionMeta::from_buffer(buffer),
+            Some(result(n)),
+            "{middle}"
+        );
         assert_eq!(
             FaceUnitsMeta::all_from_buffer(buffer),
             [faces(n), faces(n + 100)],
             "{middle}"
         );
-        assert_eq!(PhysioTraceMeta::from_buffer(buffer), Some(traces()), "{middle}");
+        assert_eq!(
+            PhysioTraceMeta::from_buffer(buffer),
+            Some(traces()),
+            "{middle}"
+        );
     }
     assert!(sink.try_pull_sample(ClockTime::from_seconds(20)).is_none());
     pipeline.set_state(gst::State::Null).expect("null");
@@ -158,13 +171,18 @@ fn python(test: &str) -> Option<PathBuf> {
     ]);
     for python in candidates {
         let check = Command::new(&python)
-            .args(["-c", "import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst"])
+            .args([
+                "-c",
+                "import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst",
+            ])
             .output();
         if check.is_ok_and(|o| o.status.success()) {
             return Some(python);
         }
     }
-    println!("SKIPPED {test}: no Python with GStreamer's bindings (python3-gi, gir1.2-gstreamer-1.0)");
+    println!(
+        "SKIPPED {test}: no Python with GStreamer's bindings (python3-gi, gir1.2-gstreamer-1.0)"
+    );
     None
 }
 
@@ -173,7 +191,8 @@ fn plugin_folder() -> tempfile::TempDir {
     let exe = std::env::current_exe().expect("own path");
     let built = exe.with_file_name("libgstmvp.so");
     let dir = tempfile::tempdir().expect("folder");
-    std::fs::copy(&built, dir.path().join("libgstmvp.so")).unwrap_or_else(|e| panic!("{}: {e}", built.display()));
+    std::fs::copy(&built, dir.path().join("libgstmvp.so"))
+        .unwrap_or_else(|e| panic!("{}: {e}", built.display()));
     dir
 }
 
