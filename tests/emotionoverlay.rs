@@ -511,7 +511,8 @@ fn stale_is_grey_with_a_warning() {
     };
     let (strong, amber, opaque) = look("", |_| ());
     assert!(strong > 500 && amber == 0, "{strong} {amber}");
-    let stale: [(&str, fn(&mut EmotionMeta)); 3] = [
+    type Change = fn(&mut EmotionMeta);
+    let stale: [(&str, Change); 3] = [
         ("", |m| m.stale = true),
         ("", |m| m.age = ClockTime::from_mseconds(5001)),
         ("max-age=100000000", |_| ()),
