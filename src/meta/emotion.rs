@@ -56,21 +56,25 @@ pub struct EmotionMeta {
 impl EmotionMeta {
     /// The fields as a structure named `name`, with the field names of the public surface.
     pub fn to_structure(&self, name: &str) -> gst::Structure {
-        let mut s = gst::Structure::builder(name)
-            .field("valence", self.valence)
-            .field("arousal", self.arousal)
-            .field("label", self.label.as_str())
-            .field("confidence", self.confidence)
-            .field("window-start", self.window_start.nseconds())
-            .field("window-end", self.window_end.nseconds())
-            .field("age", self.age.nseconds())
-            .field("sequence", self.sequence)
-            .field("model", self.model.as_str())
-            .field("provider", self.provider.as_str())
-            .field("inference-time", self.inference_time.nseconds())
-            .field("warming-up", self.warming_up)
-            .field("stale", self.stale)
-            .build();
+        let mut s = gst::Structure::new_empty(name);
+        self.fill(&mut s);
+        s
+    }
+
+    fn fill(&self, s: &mut gst::StructureRef) {
+        s.set("valence", self.valence);
+        s.set("arousal", self.arousal);
+        s.set("label", self.label.as_str());
+        s.set("confidence", self.confidence);
+        s.set("window-start", self.window_start.nseconds());
+        s.set("window-end", self.window_end.nseconds());
+        s.set("age", self.age.nseconds());
+        s.set("sequence", self.sequence);
+        s.set("model", self.model.as_str());
+        s.set("provider", self.provider.as_str());
+        s.set("inference-time", self.inference_time.nseconds());
+        s.set("warming-up", self.warming_up);
+        s.set("stale", self.stale);
         for (class, p) in &self.classes {
             s.set(format!("p-{class}"), *p);
         }
@@ -78,7 +82,6 @@ impl EmotionMeta {
             s.set(format!("coverage-{}", m.name), m.coverage);
             s.set(format!("quality-{}", m.name), m.quality);
         }
-        s
     }
 
     /// Reads a structure made by [`EmotionMeta::to_structure`].
@@ -136,7 +139,7 @@ impl EmotionMeta {
 
     /// Puts the result on `buffer`, replacing an earlier one.
     pub fn attach(&self, buffer: &mut gst::BufferRef) -> Result<(), gst::glib::BoolError> {
-        super::replace_custom_meta(buffer, EMOTION_META, &self.to_structure(EMOTION_META))
+        super::replace_custom_meta(buffer, EMOTION_META, |s| self.fill(s))
     }
 
     /// The result on `buffer`, if there is one that can be read.

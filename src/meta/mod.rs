@@ -24,20 +24,17 @@ pub fn register() {
     }
 }
 
-/// Replaces (or adds) the custom meta `name` on `buffer` with the fields of `fields`.
+/// Puts a custom meta `name` with the fields that `fill` sets on `buffer`, in place of an earlier one.
 fn replace_custom_meta(
     buffer: &mut gst::BufferRef,
     name: &str,
-    fields: &gst::StructureRef,
+    fill: impl FnOnce(&mut gst::StructureRef),
 ) -> Result<(), gst::glib::BoolError> {
     while let Ok(old) = gst::meta::CustomMeta::from_mut_buffer(buffer, name) {
         old.remove()
             .map_err(|_| gst::glib::bool_error!("the existing {} on the buffer is locked", name))?;
     }
     let mut meta = gst::meta::CustomMeta::add(buffer, name)?;
-    let structure = meta.mut_structure();
-    for (field, value) in fields.iter() {
-        structure.set_value(field, value.clone());
-    }
+    fill(meta.mut_structure());
     Ok(())
 }

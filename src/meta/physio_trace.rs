@@ -68,12 +68,16 @@ pub struct PhysioTraceMeta {
 impl PhysioTraceMeta {
     pub fn to_structure(&self) -> gst::Structure {
         let mut s = gst::Structure::new_empty(PHYSIO_TRACE_META);
+        self.fill(&mut s);
+        s
+    }
+
+    fn fill(&self, s: &mut gst::StructureRef) {
         for t in &self.traces {
             s.set(format!("{SAMPLES}{}", t.name), t.samples.clone());
             s.set(format!("{RATE}{}", t.name), t.rate);
             s.set(format!("{END}{}", t.name), t.end.nseconds());
         }
-        s
     }
 
     /// # Errors
@@ -122,7 +126,7 @@ impl PhysioTraceMeta {
 
     /// Puts the traces on `buffer`, replacing earlier ones.
     pub fn attach(&self, buffer: &mut gst::BufferRef) -> Result<(), glib::BoolError> {
-        super::replace_custom_meta(buffer, PHYSIO_TRACE_META, &self.to_structure())
+        super::replace_custom_meta(buffer, PHYSIO_TRACE_META, |s| self.fill(s))
     }
 
     /// The traces on `buffer`, if there are some that can be read.
