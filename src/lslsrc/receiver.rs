@@ -1,0 +1,620 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The thread that talks to liblsl: finds the stream, reads it, finds it again. It holds
+//! only a weak reference to the element and hands everything over through [`Shared`].
+
+use super::{OnLost, caps, imp::CAT};
+use crate::lsl::{
+    Chunk, Correction, Description, Error, Inlet, Library, Query, Resolver, StreamInfo,
+};
+use gst::{glib, prelude::*};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How often everything that cannot be interrupted looks whether it should stop.
+const SLICE: Duration = Duration::from_millis(50);
+const RESOLVE_POLL: Duration = Duration::from_millis(10);
+/// A stream that does not answer any more is forgotten after this.
+const FORGET: Duration = Duration::from_secs(2);
+/// After the first match, others have this long to answer too.
+const SETTLE: Duration = Duration::from_millis(200);
+/// When nothing matched for this long, a look at all streams tells the user why.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
+const SAY_AGAIN: Duration = Duration::from_secs(5);
+/// Asking for the description or the data can hang: then all is done anew.
+const CONNECT: Duration = Duration::from_secs(5);
+const FIRST_CORRECTION: Duration = Duration::from_millis(20);
+const NEXT_CORRECTION: Duration = Duration::from_millis(500);
+/// What waits for the streaming thread at most, seconds.
+pub const QUEUE: f64 = 10.0;
+
+pub struct Config {
+    pub query: Query,
+    pub channels: String,
+    /// `None`: for ever.
+    pub resolve_timeout: Option<Duration>,
+    /// `None`: never.
+    pub data_timeout: Option<Duration>,
+    pub on_lost: OnLost,
+}
+
+/// A stream that was found and opened.
+pub struct Connected {
+    pub description: Description,
+    pub xml: String,
+    /// The channels to keep, in order.
+    pub channels: Vec<usize>,
+}
+
+pub enum Item {
+    Connected(Box<Connected>),
+    Chunk {
+        chunk: Chunk,
+        arrival: f64,
+    },
+    Correction(Correction),
+    ClockReset,
+    Lost,
+    /// The error was posted already.
+    Failed,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    flushing: bool,
+    stop: bool,
+    dropped: u64,
+}
+
+/// What the receiver's thread and the streaming thread share.
+#[derive(Default)]
+pub struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+/// Why [`Shared::next`] came back.
+pub enum Next {
+    Item(Item),
+    Timeout,
+    Flushing,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_flushing(&self, flushing: bool) {
+        self.lock().flushing = flushing;
+        self.changed.notify_all();
+    }
+
+    pub fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    fn stopped(&self) -> bool {
+        self.lock().stop
+    }
+
+    /// Sleeps, but not beyond a stop; true when it is time to stop.
+    fn pause(&self, time: Duration) -> bool {
+        let guard = self.lock();
+        self.changed
+            .wait_timeout_while(guard, time, |q| !q.stop)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .stop
+    }
+
+    /// The next item, waiting for it up to `timeout`.
+    pub fn next(&self, timeout: Duration) -> Next {
+        let (mut queue, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), timeout, |q| !q.flushing && q.items.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        if queue.flushing {
+            Next::Flushing
+        } else {
+            queue.items.pop_front().map_or(Next::Timeout, Next::Item)
+        }
+    }
+
+    /// Samples thrown away because nobody took them in time, since the last call.
+    pub fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
+    fn push(&self, item: Item) {
+        let mut queue = self.lock();
+        if let Item::Chunk { arrival: now, .. } = item {
+            // Only samples may be dropped; the rest is news.
+            while let Some((i, n)) = queue.items.iter().enumerate().find_map(|(i, x)| match x {
+                Item::Chunk { arrival, chunk } => {
+                    Some((i, (now - arrival > QUEUE).then_some(chunk.stamps.len())))
+                }
+                _ => None,
+            }) {
+                let Some(n) = n else { break };
+                queue.items.remove(i);
+                queue.dropped += n as u64;
+            }
+        }
+        queue.items.push_back(item);
+        self.changed.notify_all();
+    }
+}
+
+/// Why a step of the receiver ended before its time.
+enum End {
+    Stop,
+    /// Everything was said to the user.
+    Failed,
+    /// The sender is gone or does not answer: look for it again.
+    Again,
+}
+
+pub struct Receiver {
+    library: &'static Library,
+    config: Config,
+    shared: Arc<Shared>,
+    element: glib::WeakRef<super::LslSrc>,
+}
+
+impl Receiver {
+    pub fn spawn(
+        library: &'static Library,
+        config: Config,
+        shared: Arc<Shared>,
+        element: &super::LslSrc,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let receiver = Self {
+            library,
+            config,
+            shared,
+            element: element.downgrade(),
+        };
+        std::thread::Builder::new()
+            .name("lslsrc".into())
+            .spawn(move || receiver.run())
+    }
+
+    fn run(&self) {
+        let started = Instant::now();
+        let mut previous: Option<Description> = None;
+        let mut found = None;
+        loop {
+            let end = match self.connect(previous.as_ref(), started, found.take()) {
+                Ok((inlet, description)) => {
+                    let recovering = previous.is_some();
+                    previous = Some(description.clone());
+                    match self.receive(inlet, &description, recovering) {
+                        Ok(other) => {
+                            found = Some(other);
+                            End::Again
+                        }
+                        Err(end) => end,
+                    }
+                }
+                Err(end) => end,
+            };
+            match end {
+                End::Again => (),
+                End::Failed => return self.shared.push(Item::Failed),
+                End::Stop => return,
+            }
+            if self.shared.stopped() {
+                return;
+            }
+        }
+    }
+
+    /// Finds the stream (or takes the one `found`) and opens it.
+    fn connect(
+        &self,
+        previous: Option<&Description>,
+        started: Instant,
+        found: Option<StreamInfo>,
+    ) -> Result<(Inlet, Description), End> {
+        let info = match found {
+            Some(info) => info,
+            None => self.resolve(previous, started)?,
+        };
+        let short = info.describe();
+        self.progress(
+            gst::ProgressType::Start,
+            "open",
+            &format!("Opening {short}"),
+        );
+        let result = self.open(&info, &short);
+        match &result {
+            Ok(_) => self.progress(
+                gst::ProgressType::Complete,
+                "open",
+                &format!("Receiving {short}"),
+            ),
+            Err(End::Failed) => self.progress(gst::ProgressType::Error, "open", "Failed"),
+            Err(_) => self.progress(gst::ProgressType::Canceled, "open", "Not opened"),
+        }
+        result
+    }
+
+    fn open(&self, info: &StreamInfo, short: &Description) -> Result<(Inlet, Description), End> {
+        if short.channels == 0 {
+            return Err(self.fail(
+                gst::StreamError::WrongType,
+                &format!("The LSL stream {short} has no channels; nothing can be received from it"),
+            ));
+        }
+        if short.format.is_none() {
+            return Err(self.fail(
+                gst::StreamError::WrongType,
+                &format!("The LSL stream {short} has a channel format that is not known"),
+            ));
+        }
+        let inlet = Inlet::new(info).map_err(|e| {
+            self.fail(
+                gst::ResourceError::OpenRead,
+                &format!("The LSL stream {short} cannot be opened: {e}"),
+            )
+        })?;
+        let full = self.repeat(short, |slice| inlet.full_info(slice))?;
+        let description = full.describe();
+        let channels = caps::select(&self.config.channels, &description)
+            .map_err(|e| self.fail(gst::LibraryError::Settings, &format!("Wrong channels: {e}")))?;
+        self.repeat(short, |slice| inlet.open(slice))?;
+        self.shared.push(Item::Connected(Box::new(Connected {
+            description: description.clone(),
+            xml: full.xml(),
+            channels,
+        })));
+        Ok((inlet, description))
+    }
+
+    /// Repeats a request to the sender in short slices, until it is answered.
+    fn repeat<T>(
+        &self,
+        stream: &Description,
+        ask: impl Fn(Duration) -> Result<T, Error>,
+    ) -> Result<T, End> {
+        let started = Instant::now();
+        loop {
+            if self.shared.stopped() {
+                return Err(End::Stop);
+            }
+            match ask(SLICE) {
+                Ok(answer) => return Ok(answer),
+                Err(Error::Timeout(_)) if started.elapsed() < CONNECT => (),
+                Err(Error::Lost) => {
+                    // liblsl says so at once when the port is closed; give it a moment.
+                    return Err(if self.shared.pause(SLICE) {
+                        End::Stop
+                    } else {
+                        End::Again
+                    });
+                }
+                Err(e) => {
+                    self.debug(&format!("{stream} does not answer: {e}"));
+                    return Err(End::Again);
+                }
+            }
+        }
+    }
+
+    fn resolver(&self) -> Result<Resolver, End> {
+        let xpath = self.config.query.xpath();
+        Resolver::new(self.library, xpath.as_deref(), FORGET).map_err(|e| {
+            self.fail(
+                gst::LibraryError::Settings,
+                &format!("No stream can be looked for: {e}. Check the property predicate"),
+            )
+        })
+    }
+
+    fn resolve(&self, previous: Option<&Description>, started: Instant) -> Result<StreamInfo, End> {
+        let query = &self.config.query;
+        let text = format!("Looking for {query}");
+        self.progress(gst::ProgressType::Start, "resolve", &text);
+        let result = self.resolve_quietly(previous, started);
+        match &result {
+            Ok(info) => self.progress(
+                gst::ProgressType::Complete,
+                "resolve",
+                &format!("Found {}", info.describe()),
+            ),
+            Err(End::Failed) => self.progress(gst::ProgressType::Error, "resolve", &text),
+            Err(_) => self.progress(gst::ProgressType::Canceled, "resolve", &text),
+        }
+        result
+    }
+
+    fn resolve_quietly(
+        &self,
+        previous: Option<&Description>,
+        started: Instant,
+    ) -> Result<StreamInfo, End> {
+        let query = &self.config.query;
+        let begin = Instant::now();
+        let mut resolver = self.resolver()?;
+        let mut everything: Option<Resolver> = None;
+        let mut said = begin;
+        let mut matched: Option<Instant> = None;
+        let mut doubted = false;
+        loop {
+            let mut found = resolver.results();
+            if let Some(previous) = previous {
+                prefer_same_source(&mut found, previous);
+            }
+            if found.is_empty() {
+                matched = None;
+            } else if matched.get_or_insert_with(Instant::now).elapsed() >= SETTLE {
+                if found.len() == 1 {
+                    return found.pop().ok_or(End::Again);
+                }
+                if doubted {
+                    return Err(self.ambiguous(&found));
+                }
+                // One of them may have ended a moment ago: ask again from scratch.
+                doubted = true;
+                matched = None;
+                resolver = self.resolver()?;
+            }
+            if previous.is_none()
+                && matched.is_none()
+                && let Some(limit) = self.config.resolve_timeout
+                && started.elapsed() >= limit
+            {
+                return Err(self.fail(
+                    gst::ResourceError::NotFound,
+                    &format!(
+                        "Found no {} within {:.1} s. Streams seen: {}. Start the sender, correct the \
+                         stream's properties, or raise resolve-timeout (0 waits for ever)",
+                        query.to_string().trim_start_matches("an "),
+                        limit.as_secs_f64(),
+                        seen(everything.as_ref())
+                    ),
+                ));
+            }
+            let look_around = self
+                .config
+                .resolve_timeout
+                .map_or(LOOK_AROUND, |limit| LOOK_AROUND.min(limit / 4));
+            if everything.is_none() && begin.elapsed() >= look_around {
+                everything = Resolver::new(self.library, None, FORGET).ok();
+            }
+            if said.elapsed() >= SAY_AGAIN {
+                said = Instant::now();
+                self.progress(
+                    gst::ProgressType::Continue,
+                    "resolve",
+                    &format!(
+                        "Still looking for {query}; streams seen: {}",
+                        seen(everything.as_ref())
+                    ),
+                );
+            }
+            if self.shared.pause(RESOLVE_POLL) {
+                return Err(End::Stop);
+            }
+        }
+    }
+
+    fn ambiguous(&self, found: &[StreamInfo]) -> End {
+        let names: Vec<_> = found
+            .iter()
+            .map(|i| {
+                let d = i.describe();
+                format!("{d} with uid {}", d.uid)
+            })
+            .collect();
+        self.fail(
+            gst::ResourceError::Settings,
+            &format!(
+                "{} LSL streams match{}: {}. Narrow it down with stream-name, stream-type, \
+                 source-id or predicate",
+                found.len(),
+                self.config
+                    .query
+                    .xpath()
+                    .map_or_else(String::new, |xpath| format!(" {xpath}")),
+                names.join(" and ")
+            ),
+        )
+    }
+
+    /// Reads the stream until it ends. `Ok`: another sender took its place.
+    fn receive(
+        &self,
+        mut inlet: Inlet,
+        description: &Description,
+        recovering: bool,
+    ) -> Result<StreamInfo, End> {
+        let regular = description.rate.is_regular();
+        if !recovering {
+            self.post("lsl-connected", description);
+        } else if !regular {
+            self.post("lsl-recovered", description);
+        }
+        // Silence of an irregular stream says nothing.
+        let patience = self.config.data_timeout.filter(|_| regular);
+        let mut lost = recovering && regular;
+        let mut watcher: Option<(Resolver, Instant)> = None;
+        let mut last_data = Instant::now();
+        let mut last_measure: Option<Instant> = None;
+        let mut measured = f64::NAN;
+        loop {
+            if self.shared.stopped() {
+                return Err(End::Stop);
+            }
+            let every = if measured.is_nan() {
+                FIRST_CORRECTION
+            } else {
+                NEXT_CORRECTION
+            };
+            if last_measure.is_none_or(|t| t.elapsed() >= every) {
+                last_measure = Some(Instant::now());
+                if let Ok(c) = inlet.time_correction(Duration::ZERO)
+                    && c.remote_time != measured
+                {
+                    measured = c.remote_time;
+                    self.shared.push(Item::Correction(c));
+                }
+                if inlet.was_clock_reset() {
+                    self.shared.push(Item::ClockReset);
+                }
+            }
+            let mut chunk = Chunk::default();
+            let n = match inlet.pull(SLICE, &mut chunk) {
+                Ok(n) => n,
+                Err(e) => {
+                    self.debug(&format!("{description}: {e}"));
+                    if !lost {
+                        self.lost(description)?;
+                    }
+                    // Dropped here, on this thread: joining liblsl's threads takes its time.
+                    drop(inlet);
+                    return if self.shared.pause(RESOLVE_POLL) {
+                        Err(End::Stop)
+                    } else {
+                        Err(End::Again)
+                    };
+                }
+            };
+            if n > 0 {
+                let arrival = self.library.local_clock();
+                if lost {
+                    lost = false;
+                    watcher = None;
+                    self.post("lsl-recovered", description);
+                }
+                last_data = Instant::now();
+                self.shared.push(Item::Chunk { chunk, arrival });
+            } else if !lost && patience.is_some_and(|p| last_data.elapsed() >= p) {
+                self.lost(description)?;
+                lost = true;
+            }
+            if lost && last_data.elapsed() >= CONNECT.min(patience.unwrap_or(CONNECT)) {
+                // Silent: it may come back, or come back as another sender.
+                if watcher.is_none() {
+                    watcher = Some((self.resolver()?, Instant::now()));
+                }
+                if let Some((watcher, since)) = &watcher
+                    && let Some(other) = successor(watcher, since.elapsed(), description)
+                {
+                    return Ok(other);
+                }
+            }
+        }
+    }
+
+    fn lost(&self, description: &Description) -> Result<(), End> {
+        self.post("lsl-lost", description);
+        self.shared.push(Item::Lost);
+        // What `eos` and `error` mean is done in order, behind the samples.
+        match self.config.on_lost {
+            OnLost::Wait => Ok(()),
+            OnLost::Eos | OnLost::Error => Err(End::Stop),
+        }
+    }
+
+    fn post(&self, message: &str, d: &Description) {
+        if let Some(element) = self.element.upgrade() {
+            post(&element, message, d);
+        }
+    }
+
+    fn progress(&self, kind: gst::ProgressType, code: &str, text: &str) {
+        if let Some(element) = self.element.upgrade() {
+            gst::info!(CAT, obj = element, "{text}");
+            let message = gst::message::Progress::builder(kind, code, text)
+                .src(&element)
+                .build();
+            let _ = element.post_message(message);
+        }
+    }
+
+    fn debug(&self, text: &str) {
+        if let Some(element) = self.element.upgrade() {
+            gst::debug!(CAT, obj = element, "{text}");
+        }
+    }
+
+    fn fail<E: gst::MessageErrorDomain>(&self, domain: E, text: &str) -> End {
+        if let Some(element) = self.element.upgrade() {
+            gst::element_error!(element, domain, ("{text}"));
+        }
+        End::Failed
+    }
+}
+
+/// Posts an element message about a stream.
+pub fn post(element: &super::LslSrc, message: &str, d: &Description) {
+    gst::info!(CAT, obj = element, "{message}: {d}");
+    let structure = gst::Structure::builder(message)
+        .field("name", &d.name)
+        .field("type", &d.stream_type)
+        .field("source-id", &d.source_id)
+        .field("hostname", &d.hostname)
+        .field("uid", &d.uid)
+        .build();
+    let message = gst::message::Element::builder(structure)
+        .src(element)
+        .build();
+    let _ = element.post_message(message);
+}
+
+/// The streams on the network, for people.
+fn seen(everything: Option<&Resolver>) -> String {
+    let seen: Vec<_> = everything
+        .map_or(vec![], Resolver::results)
+        .iter()
+        .map(|i| i.describe().to_string())
+        .collect();
+    if seen.is_empty() {
+        "none".into()
+    } else {
+        seen.join("; ")
+    }
+}
+
+/// Who took the place of a silent sender: its restart, or, when the sender itself does
+/// not answer any more, the only other match.
+fn successor(watcher: &Resolver, watched: Duration, silent: &Description) -> Option<StreamInfo> {
+    let (silent_ones, mut others): (Vec<_>, Vec<_>) = watcher
+        .results()
+        .into_iter()
+        .partition(|i| i.uid() == silent.uid);
+    let restart = |i: &StreamInfo| {
+        let d = i.describe();
+        !d.source_id.is_empty() && d.source_id == silent.source_id && d.name == silent.name
+    };
+    if others.iter().filter(|i| restart(i)).count() == 1 {
+        others.retain(restart);
+    } else if !silent_ones.is_empty() || watched < FORGET {
+        return None;
+    }
+    if others.len() == 1 {
+        others.pop()
+    } else {
+        None
+    }
+}
+
+/// Of several matches, a restarted sender is the one with the same source id.
+fn prefer_same_source(found: &mut Vec<StreamInfo>, previous: &Description) {
+    if found.len() < 2 || previous.source_id.is_empty() {
+        return;
+    }
+    let same = |i: &StreamInfo| {
+        let d = i.describe();
+        d.source_id == previous.source_id && d.name == previous.name
+    };
+    if found.iter().filter(|i| same(i)).count() == 1 {
+        found.retain(same);
+    }
+}

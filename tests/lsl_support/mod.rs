@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Real LSL for tests: everything on loopback, invisible to other processes.
+#![allow(dead_code)]
+
+use gst::{glib, prelude::*};
+use gstmvp::lsl::{Library, NewStream, Number, Outlet, StreamInfo};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, Once, OnceLock},
+    time::{Duration, Instant},
+};
+
+/// Prints why a test does not run; the test then returns.
+pub fn skip(reason: &str) {
+    let thread = std::thread::current();
+    println!("SKIPPED {}: {reason}", thread.name().unwrap_or("?"));
+}
+
+/// GStreamer with this plugin, where every critical is the end.
+pub fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        configure();
+        gst::init().expect("gst");
+        glib::log_set_always_fatal(glib::LogLevels::LEVEL_CRITICAL);
+        gstmvp::plugin_register_static().expect("plugin");
+    });
+}
+
+/// Gives this process (and its children) an LSL of its own: loopback only, ports and
+/// session of its own. Must come before liblsl is touched; [`hermetic`] sees to it.
+fn configure() {
+    // Whoever starts a peer of ours passes the configuration on.
+    if std::env::var_os("GSTMVP_TEST_LSL").is_some() {
+        return;
+    }
+    let pid = std::process::id();
+    // Below the ephemeral ports; two tests at the same time rarely have pids 300 apart,
+    // and the session keeps them apart even then.
+    let base = 17_000 + (pid % 300) * 48;
+    let path = std::env::temp_dir().join(format!("gstmvp-lsl-{pid}.cfg"));
+    let text = format!(
+        "[ports]\nMulticastPort = {base}\nBasePort = {}\nPortRange = 32\nAllowRandomPorts = 1\n\
+         IPv6 = disable\n\
+         [multicast]\nResolveScope = machine\nMachineAddresses = {{127.0.0.1}}\n\
+         Interfaces = {{127.0.0.1}}\nListenAddress = 127.0.0.1\n\
+         [lab]\nKnownPeers = {{127.0.0.1}}\nSessionID = gstmvp-{pid}\n\
+         [tuning]\nMulticastMinRTT = 0.05\nMulticastMaxRTT = 0.1\nUnicastMinRTT = 0.05\n\
+         UnicastMaxRTT = 0.2\nTimeProbeInterval = 0.01\nTimeProbeMaxRTT = 0.02\n\
+         TimeUpdateInterval = 0.3\nWatchdogTimeThreshold = 2\nWatchdogCheckInterval = 1\n\
+         [log]\nlevel = -2\n",
+        base + 1
+    );
+    std::fs::write(&path, text).expect("write the LSL configuration");
+    // Before any other thread of this process could read the environment.
+    unsafe {
+        std::env::set_var("LSLAPICFG", &path);
+        std::env::set_var("GSTMVP_TEST_LSL", "1");
+    }
+}
+
+/// Prepares GStreamer and a hermetic LSL; `None` (and a SKIPPED line) without liblsl.
+pub fn hermetic() -> Option<&'static Library> {
+    init();
+    match Library::load(None) {
+        Ok(library) => Some(library),
+        Err(e) => {
+            skip(&e.to_string());
+            None
+        }
+    }
+}
+
+/// What [`outlet`] offers when only a name matters.
+pub fn stream<'a>(name: &'a str, rate: f64, format: gstmvp::lsl::Format) -> NewStream<'a> {
+    NewStream {
+        name,
+        stream_type: "Test",
+        source_id: name,
+        channels: 1,
+        rate,
+        format,
+        labels: &[],
+        units: &[],
+        offset_mean: None,
+    }
+}
+
+/// A stream on the hermetic network, of this process.
+pub struct TestOutlet {
+    pub library: &'static Library,
+    pub outlet: Outlet,
+    channels: usize,
+    rate: f64,
+}
+
+/// Offers a stream. Use names of your own: the tests of a binary share a network.
+pub fn outlet(library: &'static Library, new: &NewStream) -> TestOutlet {
+    let info = StreamInfo::new(library, new).expect("stream info");
+    TestOutlet {
+        library,
+        outlet: Outlet::new(&info).expect("outlet"),
+        channels: new.channels,
+        rate: new.rate,
+    }
+}
+
+impl TestOutlet {
+    /// The LSL clock, seconds: on Linux the clock of GstSystemClock.
+    pub fn now(&self) -> f64 {
+        self.library.local_clock()
+    }
+
+    /// Waits for a reader; panics when none comes.
+    pub fn wait(&self) {
+        assert!(
+            self.outlet.wait_for_consumers(Duration::from_secs(10)),
+            "nobody reads the stream"
+        );
+    }
+
+    pub fn push<T: Number>(&self, values: &[T], stamps: &[f64]) {
+        self.outlet.push(values, stamps).expect("push");
+    }
+
+    /// Sends samples `from..to` of a regular stream that began at `t0` (LSL seconds), in
+    /// packets of `packet`, each when its last sample is due. `value(n, channel)`.
+    pub fn play<T: Number>(
+        &self,
+        t0: f64,
+        from: u64,
+        to: u64,
+        packet: u64,
+        value: impl Fn(u64, usize) -> T,
+    ) {
+        let mut n = from;
+        while n < to {
+            let end = (n + packet).min(to);
+            let stamps: Vec<f64> = (n..end).map(|i| t0 + i as f64 / self.rate).collect();
+            let values: Vec<T> = (n..end)
+                .flat_map(|i| (0..self.channels).map(move |c| (i, c)))
+                .map(|(i, c)| value(i, c))
+                .collect();
+            self.sleep_until(stamps[stamps.len() - 1]);
+            self.push(&values, &stamps);
+            n = end;
+        }
+    }
+
+    pub fn sleep_until(&self, time: f64) {
+        let wait = time - self.now();
+        if wait > 0.0 {
+            std::thread::sleep(Duration::from_secs_f64(wait));
+        }
+    }
+}
+
+/// What came out of a pipeline.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    Buffer {
+        pts: u64,
+        duration: Option<u64>,
+        flags: gst::BufferFlags,
+        data: Vec<u8>,
+        /// The sender's stamp, ns.
+        raw: Option<u64>,
+        /// Running time at which it came out.
+        at: u64,
+    },
+    Gap {
+        start: u64,
+        duration: u64,
+    },
+    Caps(gst::Caps),
+    Other(gst::Event),
+}
+
+/// `lslsrc <properties> ! <rest>` with everything that leaves lslsrc written down.
+pub struct Line {
+    pub pipeline: gst::Pipeline,
+    pub src: gst::Element,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    messages: Mutex<Vec<gst::Message>>,
+}
+
+impl Line {
+    pub fn new(properties: &str) -> Self {
+        Self::with(properties, "fakesink sync=false async=false")
+    }
+
+    pub fn with(properties: &str, rest: &str) -> Self {
+        let description = format!("lslsrc name=src {properties} ! {rest}");
+        let pipeline = gst::parse::launch(&description)
+            .unwrap_or_else(|e| panic!("{description}: {e}"))
+            .downcast::<gst::Pipeline>()
+            .expect("a pipeline");
+        let src = pipeline.by_name("src").expect("src");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let weak = src.downgrade();
+        let record = seen.clone();
+        src.static_pad("src").expect("pad").add_probe(
+            gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM,
+            move |_, info| {
+                let what = match &info.data {
+                    Some(gst::PadProbeData::Buffer(b)) => {
+                        let at = weak.upgrade().and_then(|s| s.current_running_time());
+                        Seen::Buffer {
+                            pts: b.pts().expect("every buffer has a time").nseconds(),
+                            duration: b.duration().map(|d| d.nseconds()),
+                            flags: b.flags(),
+                            data: b.map_readable().expect("readable").to_vec(),
+                            raw: b
+                                .meta::<gst::ReferenceTimestampMeta>()
+                                .filter(|m| {
+                                    let caps = gst::Caps::new_empty_simple("timestamp/x-lsl");
+                                    m.reference() == &*caps
+                                })
+                                .map(|m| m.timestamp().nseconds()),
+                            at: at.map_or(0, |t| t.nseconds()),
+                        }
+                    }
+                    Some(gst::PadProbeData::Event(e)) => match e.view() {
+                        gst::EventView::Gap(g) => {
+                            let (start, duration) = g.get();
+                            Seen::Gap {
+                                start: start.nseconds(),
+                                duration: duration.expect("a gap has an end").nseconds(),
+                            }
+                        }
+                        gst::EventView::Caps(c) => Seen::Caps(c.caps_owned()),
+                        _ => Seen::Other(e.clone()),
+                    },
+                    _ => return gst::PadProbeReturn::Ok,
+                };
+                record.lock().unwrap().push(what);
+                gst::PadProbeReturn::Ok
+            },
+        );
+        Self {
+            pipeline,
+            src,
+            seen,
+            messages: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub fn play(&self) {
+        self.pipeline
+            .set_state(gst::State::Playing)
+            .expect("playing");
+    }
+
+    pub fn stop(&self) {
+        self.pipeline.set_state(gst::State::Null).expect("null");
+    }
+
+    /// Running time of an LSL time of this host, ns.
+    pub fn running_time(&self, lsl: f64) -> i64 {
+        let base = self.src.base_time().expect("base time").nseconds() as i64;
+        (lsl * 1e9).round() as i64 - base
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn forget(&self) {
+        self.seen.lock().unwrap().clear();
+    }
+
+    /// All bytes of all buffers so far.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for s in self.seen.lock().unwrap().iter() {
+            if let Seen::Buffer { data, .. } = s {
+                all.extend_from_slice(data);
+            }
+        }
+        all
+    }
+
+    pub fn buffers(&self) -> usize {
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|s| matches!(s, Seen::Buffer { .. }))
+            .count()
+    }
+
+    pub fn caps(&self) -> gst::Caps {
+        self.src
+            .static_pad("src")
+            .and_then(|p| p.current_caps())
+            .expect("caps")
+    }
+
+    pub fn stat<T: for<'a> glib::value::FromValue<'a>>(&self, field: &str) -> T {
+        let stats: gst::Structure = self.src.property("stats");
+        stats
+            .get(field)
+            .unwrap_or_else(|e| panic!("{field} of {stats}: {e}"))
+    }
+
+    /// Waits until `done`; panics with `what` after 15 s. An error on the bus ends it.
+    pub fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(15);
+        while !done(self) {
+            self.collect();
+            for m in self.messages.lock().unwrap().iter() {
+                if let gst::MessageView::Error(e) = m.view() {
+                    panic!("while waiting for {what}: {} ({:?})", e.error(), e.debug());
+                }
+            }
+            assert!(Instant::now() < end, "no {what} in time");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn collect(&self) {
+        let bus = self.pipeline.bus().expect("bus");
+        let mut messages = self.messages.lock().unwrap();
+        while let Some(m) = bus.pop() {
+            messages.push(m);
+        }
+    }
+
+    /// Every message so far.
+    pub fn messages(&self) -> Vec<gst::Message> {
+        self.collect();
+        self.messages.lock().unwrap().clone()
+    }
+
+    /// The element messages of this name so far.
+    pub fn elements(&self, name: &str) -> Vec<gst::Structure> {
+        self.messages()
+            .iter()
+            .filter_map(|m| match m.view() {
+                gst::MessageView::Element(e) => e.structure().map(|s| s.to_owned()),
+                _ => None,
+            })
+            .filter(|s| s.name() == name)
+            .collect()
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.messages()
+            .iter()
+            .filter_map(|m| match m.view() {
+                gst::MessageView::Warning(w) => Some(w.error().to_string()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The text of the first error, waited for up to `limit`.
+    pub fn error(&self, limit: Duration) -> String {
+        let end = Instant::now() + limit;
+        loop {
+            for m in self.messages() {
+                if let gst::MessageView::Error(e) = m.view() {
+                    return format!("{} ({:?})", e.error(), e.debug());
+                }
+            }
+            assert!(Instant::now() < end, "no error in time");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for EOS at the sink; panics when it does not come or an error does.
+    pub fn eos(&self) {
+        self.until("EOS", |l| {
+            l.messages()
+                .iter()
+                .any(|m| m.type_() == gst::MessageType::Eos)
+        });
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// Reads little-endian numbers.
+pub fn numbers<T, const N: usize>(bytes: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
+    assert_eq!(bytes.len() % N, 0, "whole values");
+    bytes
+        .chunks_exact(N)
+        .map(|c| from(c.try_into().expect("N bytes")))
+        .collect()
+}
+
+/// A Python with the named modules, for foreign peers; `None` (and a SKIPPED line)
+/// where there is none.
+pub fn python(modules: &[&str]) -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let python = PYTHON.get_or_init(|| {
+        let venv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
+        std::env::var_os("GSTMVP_PYTHON")
+            .map(PathBuf::from)
+            .or_else(|| venv.exists().then_some(venv))
+    });
+    let Some(python) = python else {
+        skip("no Python for peers (GSTMVP_PYTHON or target/venv)");
+        return None;
+    };
+    let have = std::process::Command::new(python)
+        .args(["-c", &format!("import {}", modules.join(","))])
+        .env_remove("LSL_LIBRARY")
+        .stderr(std::process::Stdio::null())
+        .status();
+    if have.is_ok_and(|s| s.success()) {
+        Some(python.clone())
+    } else {
+        skip(&format!("Python has no {}", modules.join(", ")));
+        None
+    }
+}
