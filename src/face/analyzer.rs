@@ -16,6 +16,9 @@ const EYE_CORNERS: (usize, usize) = (33, 263);
 const SAME_FACE: f32 = 0.3;
 /// A detection this sure counts at once; a weaker one must be found twice running.
 const SURE: f32 = 0.75;
+/// Detections per picture that may turn out to be no face. With a low least confidence
+/// there are hundreds, and each look costs as much as a face.
+const MAX_IN_VAIN: usize = 4;
 /// For so many analyses a lost face that comes back at its place keeps its id.
 const REMEMBERED: u64 = 10;
 
@@ -197,6 +200,7 @@ impl<N: Networks> Analyzer<N> {
         tracks: &mut Vec<Track>,
     ) -> Result<(), Error> {
         let mut confirmed = vec![false; tracks.len()];
+        let mut in_vain = 0;
         let candidates = match regions {
             [] => self.detect(image)?.iter().map(Candidate::from).collect(),
             regions => self.level(image, regions)?,
@@ -211,10 +215,11 @@ impl<N: Networks> Analyzer<N> {
                 }
                 continue;
             }
-            if tracks.len() >= self.options.max_faces {
+            if tracks.len() >= self.options.max_faces || in_vain == MAX_IN_VAIN {
                 continue;
             }
             let Some(seen) = self.look(image, &detection.crop)? else {
+                in_vain += 1;
                 continue;
             };
             // The landmarks may have settled on a neighbour.
@@ -504,6 +509,29 @@ mod tests {
         for _ in 0..3 {
             assert!(ids(&mut a).is_empty());
         }
+    }
+
+    #[test]
+    fn many_false_detections_cost_few_looks() {
+        let everywhere: Vec<_> = (0..49)
+            .map(|i| {
+                (
+                    10.0 + (i % 7) as f32 * 18.0,
+                    10.0 + (i / 7) as f32 * 18.0,
+                    SURE_LOGIT,
+                )
+            })
+            .collect();
+        let mut a = analyzer(
+            Script {
+                detections: [everywhere].into(),
+                presence: vec![-9.0; 49].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        assert!(ids(&mut a).is_empty());
+        assert_eq!(a.networks().meshes, MAX_IN_VAIN);
     }
 
     #[test]

@@ -14,8 +14,9 @@
  * `confidence`, `track-id` and one double per coefficient.
  *
  * In a live pipeline frames never wait: the analysis runs beside the video on a copy, and
- * its result rides on the next frame. Otherwise a frame waits for its own analysis, and
- * the results are the same from run to run.
+ * its result rides on the next frame. Of frames larger than 1920x1080 RGB the copy holds
+ * only every n-th pixel. Otherwise a frame waits for its own analysis, and the results are
+ * the same from run to run.
  *
  * Frames that already carry regions of type `face` are believed: the regions stand in for
  * the detector, and none are added.
@@ -560,7 +561,7 @@ fn regions(buffer: &gst::BufferRef) -> Vec<Rect> {
 
 #[glib::object_subclass]
 impl ObjectSubclass for FaceTrack {
-    const NAME: &'static str = "GstMvpFaceTrack";
+    const NAME: &'static str = "GstFaceTrack";
     type Type = super::FaceTrack;
     type ParentType = gst::Element;
 
