@@ -12,8 +12,9 @@ the media are those that scripts/test.sh downloads.
 Frames are decoded by GStreamer, as in the test, so that decoders and colour conversion
 do not take part. Two answers per frame:
   image  every frame by itself (running mode IMAGE, one face);
-  track  every frame of the clip in order (running mode VIDEO). Two faces are asked for,
-         because with one MediaPipe also smooths the landmarks over time.
+  track  every frame of the clip in order (running mode VIDEO, one face), so that the crop
+         comes from the frame before. The time stamps given are hours apart, because
+         MediaPipe also smooths landmarks that are close in time, which facetrack does not.
 Landmarks are x, y of 478 points in tenths of a pixel, blendshapes are in thousandths.
 """
 
@@ -29,6 +30,8 @@ import mediapipe as mp
 import numpy as np
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
+
+APART_MS = 10_000_000
 
 # Name, width, height, frames to keep.
 CLIPS = [
@@ -88,10 +91,10 @@ def main():
         frames = decode(path, width, height)
         entries = [{"index": i} for i in keep]
         with landmarker(model, vision.RunningMode.IMAGE, 1) as image, \
-                landmarker(model, vision.RunningMode.VIDEO, 2) as track:
+                landmarker(model, vision.RunningMode.VIDEO, 1) as track:
             for i, frame in enumerate(frames):
                 picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame.copy())
-                tracked = track.detect_for_video(picture, i * 33)
+                tracked = track.detect_for_video(picture, i * APART_MS)
                 if i not in keep:
                     continue
                 entry = entries[keep.index(i)]

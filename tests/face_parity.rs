@@ -16,8 +16,8 @@ use gstmvp::inference::{Error, Provider, Runtime};
 use std::path::{Path, PathBuf};
 
 /// Mean distance of a landmark, relative to that of the eyes.
-const MAX_LANDMARK_ERROR: f64 = 0.02;
-const MIN_CORRELATION: f64 = 0.95;
+const MAX_LANDMARK_ERROR: f64 = 0.01;
+const MIN_CORRELATION: f64 = 0.98;
 
 struct Setup {
     runtime: Runtime,

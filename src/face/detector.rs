@@ -58,8 +58,7 @@ pub(super) fn decode(
         .zip(anchors)
         .filter_map(|((values, logit), anchor)| {
             let score = sigmoid(logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT));
-            // Also drops NaN.
-            if !(score >= min_score) {
+            if score.is_nan() || score < min_score {
                 return None;
             }
             let at = |i: usize| (values[i] / size + anchor.0, values[i + 1] / size + anchor.1);

@@ -14,8 +14,9 @@
  * `confidence`, `track-id` and one double per coefficient.
  *
  * In a live pipeline frames never wait: the analysis runs beside the video on a copy, and
- * its result rides on the next frame. Otherwise a frame waits for its own analysis, and
- * the results are the same from run to run.
+ * its result rides on the next frame. Of frames larger than 1920x1080 RGB the copy holds
+ * only every n-th pixel. Otherwise a frame waits for its own analysis, and the results are
+ * the same from run to run.
  *
  * Frames that already carry regions of type `face` are believed: the regions stand in for
  * the detector, and none are added.
@@ -61,12 +62,16 @@ const FORMATS: [VideoFormat; 9] = [
 const DEFAULT_RATE: (i32, i32) = (5, 1);
 const DEFAULT_MIN_CONFIDENCE: f64 = 0.5;
 const DEFAULT_MAX_FACES: u32 = 1;
-/// Larger frames are thinned while they are copied in live mode.
-const MAX_COPY: usize = 2 << 20;
+/// Larger frames are thinned while they are copied in live mode: what can be read and
+/// written in well under a millisecond, and enough for 1920x1080 RGB.
+const MAX_COPY: usize = 6_300_000;
 /// A live analysis that is late keeps its regions for so many periods, but at least
 /// for [`MIN_HOLD`].
 const HOLD_PERIODS: u64 = 3;
 const MIN_HOLD: ClockTime = ClockTime::from_seconds(1);
+/// Containers round times, to a millisecond at worst: a frame this little before its
+/// period belongs to it.
+const ROUNDING: ClockTime = ClockTime::from_mseconds(1);
 /// What `sync=wait` promises to stay below in a live pipeline.
 const WAIT_LATENCY: ClockTime = ClockTime::from_mseconds(100);
 
@@ -152,7 +157,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// rate is 0.
 fn period(time: ClockTime, rate: gst::Fraction) -> u64 {
     let (numerator, denominator) = (rate.numer() as u128, rate.denom() as u128);
-    let nanoseconds = u128::from(time.nseconds());
+    let nanoseconds = u128::from(time.saturating_add(ROUNDING).nseconds());
     match numerator {
         0 => time.nseconds(),
         _ => (nanoseconds * numerator / (denominator * 1_000_000_000)) as u64,
@@ -293,7 +298,7 @@ impl FaceTrack {
             Ok(frame) => {
                 let outcome = worker.analyze(Job {
                     time,
-                    pixels: Pixels::Frame(frame),
+                    pixels: Pixels::Frame(Box::new(frame)),
                     regions,
                 })?;
                 Ok(vec![outcome])
@@ -422,7 +427,7 @@ impl FaceTrack {
     fn warn_once(&self, flag: impl FnOnce(&mut State) -> &mut bool, text: &str) {
         let first = !std::mem::replace(flag(&mut lock(&self.state)), true);
         if first {
-            gst::element_imp_warning!(self, gst::StreamError::Failed, ["{}", text]);
+            gst::element_imp_warning!(self, gst::StreamError::Failed, ("{}", text));
         }
     }
 
@@ -487,7 +492,11 @@ impl FaceTrack {
         {
             let (live, min, max) = q.result();
             if live {
-                q.set(live, min + WAIT_LATENCY, max.map(|m| m + WAIT_LATENCY));
+                q.set(
+                    live,
+                    min.saturating_add(WAIT_LATENCY),
+                    max.map(|m| m.saturating_add(WAIT_LATENCY)),
+                );
             }
         }
         answered
@@ -496,15 +505,15 @@ impl FaceTrack {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
         let directory = common::find_model_dir(settings.model.as_deref(), "face", MODEL_FILES[0])
-            .map_err(|e| gst::error_msg!(gst::ResourceError::NotFound, ["{}", e]))?;
+            .map_err(|e| gst::error_msg!(gst::ResourceError::NotFound, ("{}", e)))?;
         if let Some(missing) = MODEL_FILES.iter().find(|f| !directory.join(f).is_file()) {
             return Err(gst::error_msg!(
                 gst::ResourceError::NotFound,
-                [
+                (
                     "{} is missing: expected {} in the directory that the property model names",
                     directory.join(missing).display(),
                     MODEL_FILES.join(", ")
-                ]
+                )
             ));
         }
         *lock(&self.state) = State::default();
@@ -517,7 +526,7 @@ impl FaceTrack {
         let worker = Worker::spawn(&self.obj(), config).map_err(|e| {
             gst::error_msg!(
                 gst::ResourceError::Failed,
-                ["The analysis thread could not be started: {}", e]
+                ("The analysis thread could not be started: {}", e)
             )
         })?;
         *lock(&self.worker) = Some(Arc::new(worker));
@@ -552,7 +561,7 @@ fn regions(buffer: &gst::BufferRef) -> Vec<Rect> {
 
 #[glib::object_subclass]
 impl ObjectSubclass for FaceTrack {
-    const NAME: &'static str = "GstMvpFaceTrack";
+    const NAME: &'static str = "GstFaceTrack";
     type Type = super::FaceTrack;
     type ParentType = gst::Element;
 
@@ -802,5 +811,38 @@ impl ElementImpl for FaceTrack {
             self.stop();
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames, of `count` at 30 per second with times rounded to `unit`, that are analysed.
+    fn analysed(count: u64, unit: u64, rate: (i32, i32)) -> Vec<u64> {
+        let mut last = None;
+        (0..count)
+            .filter(|i| {
+                let time = i * 1_000_000_000 / 30 / unit * unit;
+                let now = period(
+                    ClockTime::from_nseconds(time),
+                    gst::Fraction::new(rate.0, rate.1),
+                );
+                last.replace(now) != Some(now)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn rounded_times_keep_the_rate() {
+        gst::init().expect("gst");
+        for unit in [1, 1_000_000] {
+            assert_eq!(analysed(30, unit, (5, 1)), [0, 6, 12, 18, 24], "{unit}");
+            assert_eq!(analysed(9, unit, (30, 1)).len(), 9, "{unit}");
+            assert_eq!(analysed(9, unit, (0, 1)).len(), 9, "{unit}");
+            assert_eq!(analysed(90, unit, (1, 2)), [0, 60], "{unit}");
+            // More than there is.
+            assert_eq!(analysed(9, unit, (100, 1)).len(), 9, "{unit}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) enum Pixels {
     /// The streaming thread has moved on.
     Copy(Snapshot),
     /// The streaming thread waits, so its frame can be read in place.
-    Frame(gst_video::VideoFrame<gst_video::video_frame::Readable>),
+    Frame(Box<gst_video::VideoFrame<gst_video::video_frame::Readable>>),
 }
 
 pub(super) struct Job {
@@ -256,7 +256,30 @@ impl Mailbox {
     }
 }
 
+/// Whatever ends the thread, nobody may wait for it any longer.
+struct Ending<'a> {
+    shared: &'a Shared,
+    element: &'a glib::WeakRef<super::FaceTrack>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            if let Some(element) = self.element.upgrade() {
+                gst::element_error!(
+                    element,
+                    gst::CoreError::Failed,
+                    ("The analysis thread panicked; this is a bug in the plugin")
+                );
+            }
+            self.shared.lock().phase = Phase::Failed;
+        }
+        self.shared.done.notify_all();
+    }
+}
+
 fn run(shared: &Shared, element: &glib::WeakRef<super::FaceTrack>, config: Config) {
+    let _ending = Ending { shared, element };
     let options = config.options;
     let Some(models) = load(shared, element, config) else {
         return;
@@ -331,7 +354,6 @@ fn run(shared: &Shared, element: &glib::WeakRef<super::FaceTrack>, config: Confi
             }
             Err(Error::Cancelled { .. }) if mailbox.stop => return,
             Err(e) => {
-                mailbox.phase = Phase::Failed;
                 drop(mailbox);
                 fail(
                     element,
@@ -339,7 +361,7 @@ fn run(shared: &Shared, element: &glib::WeakRef<super::FaceTrack>, config: Confi
                     "The face analysis failed",
                     &e,
                 );
-                shared.done.notify_all();
+                shared.lock().phase = Phase::Failed;
                 return;
             }
         }
@@ -367,11 +389,11 @@ fn load(
                 gst::element_warning!(
                     element,
                     gst::LibraryError::Settings,
-                    [
+                    (
                         "{} is not used: this process has already loaded {}",
                         ignored.display(),
                         runtime.library().display()
-                    ]
+                    )
                 );
             }
             let warnings = models.warnings();
@@ -379,11 +401,11 @@ fn load(
                 gst::element_warning!(
                     element,
                     gst::LibraryError::Init,
-                    [
+                    (
                         "The face models run on {}: {}",
                         models.active_provider(),
                         warnings.join("; ")
-                    ]
+                    )
                 );
             }
             let text = format!(
@@ -400,18 +422,14 @@ fn load(
             Some(models)
         }
         Err(e) => {
-            let stopped = {
-                let mut mailbox = shared.lock();
-                mailbox.phase = Phase::Failed;
-                mailbox.stop
-            };
+            let stopped = shared.lock().stop;
             if !stopped {
                 progress(element, gst::ProgressType::Error, &e.to_string());
                 let text = "The face models could not be loaded";
                 fail(element, gst::LibraryError::Init, text, &e);
             }
             // Only now: who waited gives up with an error that is already on the bus.
-            shared.done.notify_all();
+            shared.lock().phase = Phase::Failed;
             None
         }
     }
@@ -424,7 +442,7 @@ fn fail(
     error: &Error,
 ) {
     if let Some(element) = element.upgrade() {
-        gst::element_error!(element, domain, ["{}: {}", text, error]);
+        gst::element_error!(element, domain, ("{}: {}", text, error));
     }
 }
 
