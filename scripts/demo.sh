@@ -75,7 +75,7 @@ fps=30
 frames=$((seconds * fps))
 # identity sync=true makes a camera of the files: each frame leaves at its time.
 line="multifilesrc location=target/media/face/%05d.jpg loop=true num-buffers=$frames caps=image/jpeg,framerate=$fps/1
-  ! jpegdec ! identity sync=true ! videoconvert ! facetrack ! fusion.
+  ! jpegdec ! identity sync=true ! videoconvert ! facetrack sync=live ! fusion.
 lslsrc stream-type=EDA ! fusion.eda
 lslsrc stream-type=ECG ! fusion.ecg
 lslsrc stream-type=PPG ! fusion.ppg
