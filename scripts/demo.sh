@@ -59,9 +59,14 @@ if [ ! -d "$face" ]; then
 fi
 
 # --- The body -----------------------------------------------------------------
+# Only what the model takes.
+modalities=$("$GSTMVP_PYTHON" -c 'import tomllib
+signals = tomllib.load(open("models/default/mvp.toml", "rb"))["signal"]
+print(*(s["name"] for s in signals if s["name"] in ("eda", "ecg", "ppg")))')
+only=${modalities^^}
 sed "s/@SESSION@/gstmvp-demo-$$/" scripts/demo/lsl.cfg >"$out/lsl.cfg"
 export LSLAPICFG=$PWD/$out/lsl.cfg
-"$GSTMVP_PYTHON" scripts/demo/send_body.py "$GSTMVP_MEDIA/medical.txt.bz2" --save "$out/physiology.npz" >"$out/body.log" 2>&1 &
+"$GSTMVP_PYTHON" scripts/demo/send_body.py "$GSTMVP_MEDIA/medical.txt.bz2" --only "${only// /,}" --save "$out/physiology.npz" >"$out/body.log" 2>&1 &
 body=$!
 for _ in $(seq 100); do
   grep -q '^sending' "$out/body.log" && break
@@ -71,17 +76,23 @@ done
 say "body: $(grep '^sending' "$out/body.log" || echo "the LSL sender has not come up in 10 s, see $out/body.log")"
 
 # --- The line -----------------------------------------------------------------
+note="face and body are of different people"
+if grep -q '^trained *= *false' models/default/mvp.toml; then
+  note+="&#10;the model is an untrained fixture: its answers mean nothing"
+fi
+body_line=
+for m in $modalities; do
+  body_line+="${body_line:+$'\n'}lslsrc stream-type=${m^^} ! fusion.$m"
+done
 fps=30
 frames=$((seconds * fps))
 # identity sync=true makes a camera of the files: each frame leaves at its time.
 line="multifilesrc location=target/media/face/%05d.jpg loop=true num-buffers=$frames caps=image/jpeg,framerate=$fps/1
-  ! jpegdec ! identity sync=true ! videoconvert ! facetrack ! fusion.
-lslsrc stream-type=EDA ! fusion.eda
-lslsrc stream-type=ECG ! fusion.ecg
-lslsrc stream-type=PPG ! fusion.ppg
+  ! jpegdec ! identity sync=true ! videoconvert ! facetrack sync=live ! fusion.
+$body_line
 mvpfusion name=fusion model=models/default sync=live ! tee name=t
 t. ! queue ! emotionoverlay show=label+bars+coverage+traces+model+face+waiting
-  ! textoverlay text='face and body are of different people' valignment=top font-desc='Sans 9' shaded-background=true
+  ! textoverlay text='$note' halignment=right valignment=top line-alignment=right xpad=10 ypad=10 font-desc='Sans 8' shaded-background=true
   ! videoconvert ! vp8enc deadline=1 cpu-used=8 threads=2 target-bitrate=1500000 keyframe-max-dist=$fps
   ! webmmux ! filesink location=$out/annotated.webm
 t. ! queue ! emotionserialize ! filesink location=$out/emotion.jsonl"

@@ -15,13 +15,17 @@ pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, ModalityState};
 pub use face_units::{FACE_REGION, FACE_UNITS_META, FaceUnitsMeta};
 pub use physio_trace::{PHYSIO_TRACE_META, PhysioTrace, PhysioTraceMeta};
 
-/// Registers the metadata types; safe to call more than once.
+/// Registers the metadata types; safe to call more than once and from any thread.
 pub fn register() {
-    for name in [EMOTION_META, FACE_UNITS_META, PHYSIO_TRACE_META] {
-        if !gst::meta::CustomMeta::is_registered(name) {
-            gst::meta::CustomMeta::register(name, &[]);
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // Another copy of this library in the process may have been first.
+    ONCE.call_once(|| {
+        for name in [EMOTION_META, FACE_UNITS_META, PHYSIO_TRACE_META] {
+            if !gst::meta::CustomMeta::is_registered(name) {
+                gst::meta::CustomMeta::register(name, &[]);
+            }
         }
-    }
+    });
 }
 
 /// Puts a custom meta `name` with the fields that `fill` sets on `buffer`, in place of an earlier one.
