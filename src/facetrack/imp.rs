@@ -9,7 +9,8 @@
  * coefficients (`mouthSmileLeft`, `browInnerUp`, ...), each 0–1.
  *
  * Every frame with a face carries a `GstVideoRegionOfInterestMeta` of type `face` with a
- * parameter structure `face` (`track-id`, `confidence`). Analysed frames also carry one
+ * parameter structure `face` (`track-id`, `confidence`); its `id` is the track id too,
+ * because GStreamer 1.22 drops the parameters where it converts video. Analysed frames also carry one
  * `GstFaceUnitsMeta` per face: `time` (running time of the frame that was analysed),
  * `confidence`, `track-id` and one double per coefficient.
  *
