@@ -65,6 +65,11 @@ pub fn upstream_is_live(pad: &gst::Pad) -> Option<bool> {
     pad.peer_query(&mut query).then(|| query.result().0)
 }
 
+/// Where built TensorRT engines are kept unless a property says otherwise.
+pub fn default_engine_cache() -> Option<PathBuf> {
+    Some(glib::user_cache_dir().join("gst-plugin-mvp/engines"))
+}
+
 /// Variable that names the directory of all models.
 const MODELS_VARIABLE: &str = "GSTMVP_MODELS";
 

@@ -149,15 +149,45 @@ impl EmotionMeta {
     }
 }
 
+/// A result made ready for many buffers: copying its metadata from one buffer to the
+/// next is several times cheaper than building it field by field on each.
+#[derive(Debug, Clone)]
+pub struct EmotionStamp {
+    template: gst::Buffer,
+}
+
+impl EmotionStamp {
+    pub fn new(meta: &EmotionMeta) -> Result<Self, gst::glib::BoolError> {
+        let mut template = gst::Buffer::new();
+        meta.attach(template.make_mut())?;
+        Ok(Self { template })
+    }
+
+    /// Puts the result on `buffer` with an `age` and staleness of its own, replacing an
+    /// earlier one.
+    pub fn attach(
+        &self,
+        buffer: &mut gst::BufferRef,
+        age: ClockTime,
+        stale: bool,
+    ) -> Result<(), gst::glib::BoolError> {
+        super::remove_custom_meta(buffer, EMOTION_META)?;
+        self.template
+            .copy_into(buffer, gst::BufferCopyFlags::META, ..)?;
+        let mut meta = gst::meta::CustomMeta::from_mut_buffer(buffer, EMOTION_META)?;
+        let fields = meta.mut_structure();
+        fields.set("age", age.nseconds());
+        fields.set("stale", stale);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn survives_a_buffer() {
-        gst::init().expect("gst");
-        crate::meta::register();
-        let mut meta = EmotionMeta {
+    fn example() -> EmotionMeta {
+        EmotionMeta {
             valence: 0.25,
             arousal: 0.75,
             label: "tense".into(),
@@ -184,7 +214,14 @@ mod tests {
             inference_time: ClockTime::from_mseconds(2),
             warming_up: false,
             stale: true,
-        };
+        }
+    }
+
+    #[test]
+    fn survives_a_buffer() {
+        gst::init().expect("gst");
+        crate::meta::register();
+        let mut meta = example();
         let mut buffer = gst::Buffer::new();
         let buf = buffer.get_mut().expect("own buffer");
         meta.attach(buf).expect("attach");
@@ -195,6 +232,31 @@ mod tests {
         meta.attach(buf).expect("attach again");
         assert_eq!(EmotionMeta::from_buffer(buf), Some(meta));
         assert_eq!(buf.iter_meta::<gst::Meta>().count(), 1);
+    }
+
+    #[test]
+    fn a_stamp_is_the_result_with_its_own_age() {
+        gst::init().expect("gst");
+        crate::meta::register();
+        let meta = EmotionMeta {
+            age: ClockTime::ZERO,
+            stale: false,
+            ..example()
+        };
+        let stamp = EmotionStamp::new(&meta).expect("stamp");
+        let mut buffer = gst::Buffer::with_size(8).expect("buffer");
+        let buf = buffer.get_mut().expect("own buffer");
+        for age in [ClockTime::from_mseconds(5), ClockTime::from_seconds(9)] {
+            stamp.attach(buf, age, true).expect("attach");
+            let want = EmotionMeta {
+                age,
+                stale: true,
+                ..meta.clone()
+            };
+            assert_eq!(EmotionMeta::from_buffer(buf), Some(want));
+            assert_eq!(buf.iter_meta::<gst::Meta>().count(), 1);
+        }
+        assert_eq!(buf.size(), 8);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod emotion;
 mod face_units;
 mod physio_trace;
 
-pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, ModalityState};
+pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, EmotionStamp, ModalityState};
 pub use face_units::{FACE_REGION, FACE_UNITS_META, FaceUnitsMeta};
 pub use physio_trace::{PHYSIO_TRACE_META, PhysioTrace, PhysioTraceMeta};
 
@@ -34,11 +34,16 @@ fn replace_custom_meta(
     name: &str,
     fill: impl FnOnce(&mut gst::StructureRef),
 ) -> Result<(), gst::glib::BoolError> {
+    remove_custom_meta(buffer, name)?;
+    let mut meta = gst::meta::CustomMeta::add(buffer, name)?;
+    fill(meta.mut_structure());
+    Ok(())
+}
+
+fn remove_custom_meta(buffer: &mut gst::BufferRef, name: &str) -> Result<(), gst::glib::BoolError> {
     while let Ok(old) = gst::meta::CustomMeta::from_mut_buffer(buffer, name) {
         old.remove()
             .map_err(|_| gst::glib::bool_error!("the existing {} on the buffer is locked", name))?;
     }
-    let mut meta = gst::meta::CustomMeta::add(buffer, name)?;
-    fill(meta.mut_structure());
     Ok(())
 }

@@ -24,7 +24,7 @@ use super::physio::{self, Stream};
 use super::worker::{self, Loaded, Plan};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::inference::{Bundle, Inputs, MANIFEST, SessionOptions};
-use crate::meta::{EmotionMeta, FaceUnitsMeta, PhysioTrace, PhysioTraceMeta};
+use crate::meta::{EmotionMeta, EmotionStamp, FaceUnitsMeta, PhysioTrace, PhysioTraceMeta};
 use gst::ClockTime;
 use gst::glib;
 use gst::prelude::*;
@@ -125,6 +125,13 @@ pub(super) struct Job {
     pub(super) forget: bool,
 }
 
+/// The newest result, and the same made ready for the frames.
+#[derive(Debug, Clone)]
+struct Answered {
+    meta: Arc<EmotionMeta>,
+    stamp: EmotionStamp,
+}
+
 #[derive(Debug, Default)]
 struct Stats {
     frames: u64,
@@ -174,7 +181,7 @@ struct State {
     answered_hop: u64,
     generation: u64,
     forget: bool,
-    result: Option<Arc<EmotionMeta>>,
+    result: Option<Answered>,
     traces: Option<(u64, Arc<PhysioTraceMeta>)>,
     sequence: u64,
     stats: Stats,
@@ -187,7 +194,10 @@ pub struct MvpFusion {
     srcpad: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    /// For streaming threads that wait for each other or for an answer.
     changed: Condvar,
+    /// For the worker alone: what goes on between pads must not wake it.
+    work: Condvar,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -219,7 +229,10 @@ impl MvpFusion {
                 job.forget = std::mem::take(&mut state.forget);
                 return Some(job);
             }
-            state = self.wait(state);
+            state = self
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -251,10 +264,16 @@ impl MvpFusion {
             meta.inference_time = ClockTime::ZERO;
         }
         let meta = Arc::new(meta);
+        let stamp = EmotionStamp::new(&meta)
+            .inspect_err(|e| gst::error!(CAT, imp = self, "{e}"))
+            .ok()?;
         state.sequence += 1;
         state.answered_hop = hop;
         state.stats.took(took);
-        state.result = Some(meta.clone());
+        state.result = Some(Answered {
+            meta: meta.clone(),
+            stamp,
+        });
         drop(state);
         self.changed.notify_all();
         Some(meta)
@@ -301,12 +320,13 @@ impl MvpFusion {
         if let Some(traces) = time.zip(inputs).and_then(|(t, i)| self.traces(t, &i)) {
             traces.attach(buffer.make_mut()).map_err(failed)?;
         }
-        if let Some(result) = result {
-            let mut meta = EmotionMeta::clone(&result);
+        if let Some(Answered { meta, stamp }) = result {
             let age = time.unwrap_or(0).saturating_sub(meta.window_end.nseconds());
-            meta.age = ClockTime::from_nseconds(age);
-            meta.stale = live && age > settle + 3 * hop;
-            meta.attach(buffer.make_mut()).map_err(failed)?;
+            let stale = live && age > settle + 3 * hop;
+            let age = ClockTime::from_nseconds(age);
+            stamp
+                .attach(buffer.make_mut(), age, stale)
+                .map_err(failed)?;
         }
         self.srcpad.push(buffer)
     }
@@ -386,7 +406,9 @@ impl MvpFusion {
     fn ask_and_wait(&self, time: u64) -> Result<(), gst::FlowError> {
         let mut state = self.state();
         state.video_time = time;
-        self.changed.notify_all();
+        if !state.sides.is_empty() {
+            self.changed.notify_all();
+        }
         let due = time / state.hop.max(1);
         // After a long hole in the video only the last windows are still of interest.
         state.last_hop = state.last_hop.max(due.saturating_sub(MAX_CATCH_UP));
@@ -411,7 +433,7 @@ impl MvpFusion {
             generation: state.generation,
             forget: false,
         });
-        self.changed.notify_all();
+        self.work.notify_one();
     }
 
     fn wait_while_running<'a>(
@@ -691,7 +713,7 @@ impl MvpFusion {
             options: SessionOptions {
                 provider: settings.provider.into(),
                 device_id: settings.device_id,
-                engine_cache: settings.engine_cache.or_else(default_engine_cache),
+                engine_cache: settings.engine_cache.or_else(common::default_engine_cache),
                 ..Default::default()
             },
             bundle,
@@ -741,6 +763,7 @@ impl MvpFusion {
         }
         drop(state);
         self.changed.notify_all();
+        self.work.notify_one();
     }
 
     fn stop(&self) {
@@ -794,15 +817,11 @@ impl MvpFusion {
                     .build(),
             );
         }
-        for modality in result.iter().flat_map(|r| &r.modalities) {
+        for modality in result.iter().flat_map(|r| &r.meta.modalities) {
             stats.set(format!("coverage-{}", modality.name), modality.coverage);
         }
         stats
     }
-}
-
-fn default_engine_cache() -> Option<PathBuf> {
-    Some(glib::user_cache_dir().join("gst-plugin-mvp/engines"))
 }
 
 /// Gives the units of the longest-followed face to the video track.
@@ -874,6 +893,7 @@ impl ObjectSubclass for MvpFusion {
             settings: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            work: Condvar::new(),
             worker: Mutex::default(),
         }
     }
