@@ -162,6 +162,7 @@ struct Session {
     end: Option<End>,
     /// Clock offset of the sender before it was lost.
     last_offset: Option<f64>,
+    lost: bool,
     pending_offset_check: bool,
 }
 
@@ -630,6 +631,11 @@ impl LslSrc {
     /// Takes one item of the receiver; true when the latency changed.
     fn handle(&self, session: &mut Session, item: Item, settings: &Settings) -> bool {
         match item {
+            Item::Lost => session.lost = true,
+            Item::Chunk { .. } | Item::Connected(_) => session.lost = false,
+            _ => (),
+        }
+        match item {
             Item::Failed => session.end = Some(End::Failed),
             Item::Connected(connected) => {
                 if let Some((stream, time, counters)) = self.parts(session) {
@@ -639,7 +645,6 @@ impl LslSrc {
                     }
                 }
                 session.connected = Some(connected);
-                lock(&self.status).lost = false;
             }
             other => {
                 let Some((stream, time, counters)) = self.parts(session) else {
@@ -659,7 +664,6 @@ impl LslSrc {
                         stream.finish(&time, counters);
                         stream.mark_lost();
                         counters.losses += 1;
-                        lock(&self.status).lost = true;
                         if settings.on_lost != OnLost::Wait {
                             session.end = Some(End::Lost);
                         }
@@ -881,6 +885,7 @@ impl LslSrc {
             status.correction = stream.timeline.correction();
             status.interval = stream.timeline.interval();
             status.age = stream.age.value();
+            status.lost = session.lost;
         }
     }
 
