@@ -155,6 +155,32 @@ fn eos_ends_it_at_any_time() {
 }
 
 #[test]
+fn a_flush_loses_nothing_for_good() {
+    let Some(lsl) = hermetic() else { return };
+    let out = outlet(lsl, &stream("flush", 100.0, Format::I16));
+    let line = Line::new("stream-name=flush");
+    line.play();
+    out.wait();
+    let t0 = out.now();
+    out.play(t0, 0, 100, 1, |n, _| n as i16);
+    line.until("samples", |l| l.buffers() > 5);
+    assert!(line.src.send_event(gst::event::FlushStart::new()));
+    assert!(line.src.send_event(gst::event::FlushStop::new(false)));
+    // Silence first, so that a gap event is what comes behind the flush.
+    out.play(t0, 300, 400, 1, |n, _| n as i16);
+    line.until("the rest", |l| {
+        numbers(&l.bytes(), i16::from_le_bytes).last() == Some(&399)
+    });
+    let values = numbers(&line.bytes(), i16::from_le_bytes);
+    assert_eq!(
+        values[values.len() - 100..],
+        (300..400).collect::<Vec<i16>>()
+    );
+    let last = *times(&line).last().expect("buffers");
+    assert!((last - line.running_time(t0 + 3.99)).abs() < 30_000_000);
+}
+
+#[test]
 fn a_silent_stream_is_lost_and_found() {
     let Some(lsl) = hermetic() else { return };
     let out = outlet(lsl, &stream("silent", 100.0, Format::I16));

@@ -158,7 +158,6 @@ struct Session {
     connected: Option<Box<Connected>>,
     clock: Option<(gst::Clock, ClockMap)>,
     counters: Counters,
-    segment_sent: bool,
     end: Option<End>,
     /// Clock offset of the sender before it was lost.
     last_offset: Option<f64>,
@@ -588,7 +587,7 @@ impl LslSrc {
                 match out {
                     Out::Buffer(buffer) => return Ok(buffer),
                     Out::Gap(start, duration) => {
-                        self.ensure_segment(session);
+                        self.ensure_segment();
                         let gap = gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
                             .duration(gst::ClockTime::from_nseconds(duration))
                             .build();
@@ -704,7 +703,7 @@ impl LslSrc {
             gst::element_imp_error!(self, gst::StreamError::Format, ("{e}"));
             return Err(gst::FlowError::NotNegotiated);
         }
-        self.ensure_segment(session);
+        self.ensure_segment();
         let pad = self.obj().src_pad().clone();
         pad.push_event(gst::event::Tag::new(tags(&connected)));
         pad.push_event(stream_info(&connected));
@@ -754,12 +753,11 @@ impl LslSrc {
     }
 
     /// Events that belong behind a segment come before the base class sends its own.
-    fn ensure_segment(&self, session: &mut Session) {
-        if !session.segment_sent {
-            session.segment_sent = true;
-            let obj = self.obj();
-            obj.src_pad()
-                .push_event(gst::event::Segment::new(&obj.segment()));
+    fn ensure_segment(&self) {
+        let obj = self.obj();
+        let pad = obj.src_pad();
+        if pad.sticky_event::<gst::event::Segment>(0).is_none() {
+            pad.push_event(gst::event::Segment::new(&obj.segment()));
         }
     }
 
