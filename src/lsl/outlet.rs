@@ -47,6 +47,7 @@ pub struct Outlet {
 
 // liblsl's outlets may be used from any thread.
 unsafe impl Send for Outlet {}
+unsafe impl Sync for Outlet {}
 
 impl Outlet {
     /// # Errors

@@ -158,10 +158,10 @@ struct Session {
     connected: Option<Box<Connected>>,
     clock: Option<(gst::Clock, ClockMap)>,
     counters: Counters,
-    segment_sent: bool,
     end: Option<End>,
     /// Clock offset of the sender before it was lost.
     last_offset: Option<f64>,
+    lost: bool,
     pending_offset_check: bool,
 }
 
@@ -587,7 +587,7 @@ impl LslSrc {
                 match out {
                     Out::Buffer(buffer) => return Ok(buffer),
                     Out::Gap(start, duration) => {
-                        self.ensure_segment(session);
+                        self.ensure_segment();
                         let gap = gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
                             .duration(gst::ClockTime::from_nseconds(duration))
                             .build();
@@ -630,6 +630,11 @@ impl LslSrc {
     /// Takes one item of the receiver; true when the latency changed.
     fn handle(&self, session: &mut Session, item: Item, settings: &Settings) -> bool {
         match item {
+            Item::Lost => session.lost = true,
+            Item::Chunk { .. } | Item::Connected(_) => session.lost = false,
+            _ => (),
+        }
+        match item {
             Item::Failed => session.end = Some(End::Failed),
             Item::Connected(connected) => {
                 if let Some((stream, time, counters)) = self.parts(session) {
@@ -639,7 +644,6 @@ impl LslSrc {
                     }
                 }
                 session.connected = Some(connected);
-                lock(&self.status).lost = false;
             }
             other => {
                 let Some((stream, time, counters)) = self.parts(session) else {
@@ -659,7 +663,6 @@ impl LslSrc {
                         stream.finish(&time, counters);
                         stream.mark_lost();
                         counters.losses += 1;
-                        lock(&self.status).lost = true;
                         if settings.on_lost != OnLost::Wait {
                             session.end = Some(End::Lost);
                         }
@@ -700,7 +703,7 @@ impl LslSrc {
             gst::element_imp_error!(self, gst::StreamError::Format, ("{e}"));
             return Err(gst::FlowError::NotNegotiated);
         }
-        self.ensure_segment(session);
+        self.ensure_segment();
         let pad = self.obj().src_pad().clone();
         pad.push_event(gst::event::Tag::new(tags(&connected)));
         pad.push_event(stream_info(&connected));
@@ -750,12 +753,11 @@ impl LslSrc {
     }
 
     /// Events that belong behind a segment come before the base class sends its own.
-    fn ensure_segment(&self, session: &mut Session) {
-        if !session.segment_sent {
-            session.segment_sent = true;
-            let obj = self.obj();
-            obj.src_pad()
-                .push_event(gst::event::Segment::new(&obj.segment()));
+    fn ensure_segment(&self) {
+        let obj = self.obj();
+        let pad = obj.src_pad();
+        if pad.sticky_event::<gst::event::Segment>(0).is_none() {
+            pad.push_event(gst::event::Segment::new(&obj.segment()));
         }
     }
 
@@ -881,6 +883,7 @@ impl LslSrc {
             status.correction = stream.timeline.correction();
             status.interval = stream.timeline.interval();
             status.age = stream.age.value();
+            status.lost = session.lost;
         }
     }
 

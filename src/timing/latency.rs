@@ -46,16 +46,20 @@ impl SenderAge {
         }
         self.recent.push_back(age.max(0.0));
         let since = *self.since.get_or_insert(arrival);
-        let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
-        sorted.sort_by(|a, b| b.total_cmp(a));
-        let habit = sorted[(HABIT - 1).min(sorted.len() - 1)];
-        let needed = (habit / STEP).ceil() * STEP;
+        let mut oldest = [0.0f64; HABIT];
+        for &age in &self.recent {
+            if age > oldest[0] {
+                oldest[0] = age;
+                oldest.sort_by(f64::total_cmp);
+            }
+        }
+        let needed = (oldest[0] / STEP).ceil() * STEP;
         let old = self.value;
-        if !self.watched && arrival - since >= WATCH && sorted.len() >= HABIT {
+        if !self.watched && arrival - since >= WATCH && self.recent.len() >= HABIT {
             self.watched = true;
             self.value = needed;
-        } else if sorted.len() >= HABIT && needed > self.value {
-            self.value = needed;
+        } else {
+            self.value = self.value.max(needed);
         }
         (self.value - old).abs() > f64::EPSILON
     }

@@ -161,7 +161,7 @@ mod tests {
         let mut model = SlewedOffset::default();
         assert_eq!(model.at(0.0), None);
         let mut noise = Noise::new(9);
-        let (mut t, mut last) = (0.0, None);
+        let (mut t, mut last) = (0.0, None::<f64>);
         while t < 600.0 {
             // 30 ppm of drift; every answer is late by up to its own uncertainty.
             let truth = -5000.0 + 30e-6 * t;
@@ -172,7 +172,7 @@ mod tests {
                 let offset = model.at(at).expect("measured");
                 assert!((offset - truth).abs() < 2.5e-3, "{at}: {}", offset - truth);
                 if let Some(last) = last {
-                    assert!((offset - last as f64).abs() < 1e-4, "steps at {at}");
+                    assert!((offset - last).abs() < 1e-4, "steps at {at}");
                 }
                 last = Some(offset);
             }

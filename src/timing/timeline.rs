@@ -181,6 +181,12 @@ impl Timeline {
             }
             Mode::SameHost => self.contradictions = 0,
             Mode::Remote if outcome == Outcome::Reset => self.clock_reset(),
+            // The first answer came late, on a busy machine, and looked like another clock.
+            Mode::Remote if self.config.same_host => {
+                if self.offset.best().is_some_and(same_clock) {
+                    self.mode = Mode::SameHost;
+                }
+            }
             _ => {}
         }
     }
@@ -467,6 +473,29 @@ mod tests {
             assert!((s.local.unwrap() - (50.0 + n as f64 / 100.0)).abs() < 1e-6);
         }
         assert_eq!(t.take_notices(), []);
+    }
+
+    #[test]
+    fn a_bad_first_answer_of_the_same_host_is_forgotten() {
+        let mut t = Timeline::new(config(Source::Lsl, true));
+        t.measure(Measurement {
+            uncertainty: 0.02,
+            ..m(0.009)
+        });
+        t.push(&[50.0], 50.0);
+        assert_eq!(t.mode(), Mode::Remote);
+        t.measure(m(2e-5));
+        assert_eq!(t.mode(), Mode::SameHost);
+        t.push(&[50.01], 50.01);
+        assert_eq!(out(&mut t)[1].local, Some(50.01));
+        // A clock that is really another one is never close to 0.
+        let mut t = Timeline::new(config(Source::Lsl, true));
+        for _ in 0..10 {
+            t.measure(m(0.009));
+            t.poll(50.0);
+        }
+        t.push(&[50.0], 50.0);
+        assert_eq!(t.mode(), Mode::Remote);
     }
 
     #[test]

@@ -309,7 +309,9 @@ impl Line {
         while !done(self) {
             self.collect();
             for m in self.messages.lock().unwrap().iter() {
-                if let gst::MessageView::Error(e) = m.view() {
+                if what != "the loss"
+                    && let gst::MessageView::Error(e) = m.view()
+                {
                     panic!("while waiting for {what}: {} ({:?})", e.error(), e.debug());
                 }
             }
@@ -417,5 +419,87 @@ pub fn python(modules: &[&str]) -> Option<PathBuf> {
     } else {
         skip(&format!("Python has no {}", modules.join(", ")));
         None
+    }
+}
+
+/// A process that speaks JSON lines (or words) on stdout and ends with its stdin.
+pub struct Peer {
+    child: std::process::Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Peer {
+    pub fn spawn(mut command: std::process::Command) -> Self {
+        use std::io::BufRead;
+        let mut child = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let out = std::io::BufReader::new(child.stdout.take().expect("stdout"));
+        let (tx, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if tx.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// `tests/peers/pylsl_outlet.py`, optionally in front of it a command to run it with.
+    pub fn pylsl(python: &std::path::Path, before: &[&str], arguments: &[&str]) -> Self {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/pylsl_outlet.py");
+        let mut words: Vec<std::ffi::OsString> = before.iter().map(Into::into).collect();
+        words.push(python.into());
+        words.push(script.into());
+        words.extend(arguments.iter().map(Into::into));
+        let mut command = std::process::Command::new(&words[0]);
+        command.args(&words[1..]);
+        Self::spawn(command)
+    }
+
+    /// The next line with `word` in it.
+    pub fn wait(&self, word: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let line = self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+                .unwrap_or_else(|e| panic!("the peer never said {word}: {e}"));
+            if line.contains(word) {
+                return line;
+            }
+        }
+    }
+
+    /// A number of the next line with `event` in it.
+    pub fn number(&self, event: &str, field: &str) -> f64 {
+        let line = self.wait(event);
+        let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        json[field]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{field} in {line}"))
+    }
+
+    /// As a crash or a pulled plug of the sender's machine does it.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.kill();
     }
 }
