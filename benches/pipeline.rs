@@ -68,13 +68,21 @@ fn frames_per_second(element: &str) -> Result<f64, Failure> {
     const FRAMES: u32 = 3000;
     let pipeline = gst::parse::launch(&format!(
         "videotestsrc num-buffers={FRAMES} ! video/x-raw,format=I420,width=640,height=480,framerate=30/1 \
-         ! {element} ! fakesink sync=false"
+         ! {element} name=subject ! fakesink sync=false"
     ))?
     .downcast::<gst::Pipeline>()
     .map_err(|_| "not a pipeline")?;
     // Loading the network is not what is measured.
     pipeline.set_state(gst::State::Paused)?;
     pipeline.state(gst::ClockTime::from_seconds(20)).0?;
+    let subject = pipeline.by_name("subject").ok_or("no element")?;
+    while subject.has_property("active-provider")
+        && subject
+            .property::<Option<String>>("active-provider")
+            .is_none()
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let begun = Instant::now();
     pipeline.set_state(gst::State::Playing)?;
     wait_for_end(&pipeline, 120)?;

@@ -153,8 +153,13 @@ fn expected(reference: &serde_json::Value, file: &str, mode: &str) -> Vec<Expect
 }
 
 fn analyzer(setup: &Setup) -> Analyzer<FaceModels> {
-    let models = FaceModels::load(&setup.runtime, &root().join("models/face"), Provider::Cpu)
-        .expect("shipped models");
+    let models = FaceModels::load(
+        &setup.runtime,
+        &root().join("models/face"),
+        Provider::Cpu,
+        None,
+    )
+    .expect("shipped models");
     Analyzer::new(models, Options::default())
 }
 

@@ -5,7 +5,7 @@ use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS, detector};
 use crate::inference::{
     Error, ModelSource, Provider, Runtime, Session, SessionOptions, Tensor, TensorSpec, Terminator,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Side of the crop that Face Mesh takes.
 pub(super) const CROP: usize = 256;
@@ -52,9 +52,15 @@ impl FaceModels {
     /// # Errors
     /// [`Error::Bundle`] names a file that cannot be read, [`Error::Graph`] one that is
     /// no ONNX, [`Error::Contract`] one with other inputs or outputs; [`Error::Provider`].
-    pub fn load(runtime: &Runtime, directory: &Path, provider: Provider) -> Result<Self, Error> {
+    pub fn load(
+        runtime: &Runtime,
+        directory: &Path,
+        provider: Provider,
+        engine_cache: Option<PathBuf>,
+    ) -> Result<Self, Error> {
         let options = SessionOptions {
             provider,
+            engine_cache,
             fixed_dims: vec![(MESH_BATCH.into(), 1)],
             ..Default::default()
         };

@@ -6,6 +6,7 @@
 //! this thread too.
 
 use super::imp::{CAT, view};
+use crate::common;
 use crate::face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Rect, Snapshot};
 use crate::inference::{Error, Provider, Runtime, Terminator};
 use gst::{ClockTime, glib, prelude::*};
@@ -380,7 +381,12 @@ fn load(
         &format!("Loading the face models of {}", config.directory.display()),
     );
     let loaded = Runtime::load(config.library.as_deref()).and_then(|runtime| {
-        let models = FaceModels::load(&runtime, &config.directory, config.provider)?;
+        let models = FaceModels::load(
+            &runtime,
+            &config.directory,
+            config.provider,
+            common::default_engine_cache(),
+        )?;
         Ok((runtime, models))
     });
     match loaded {
