@@ -93,9 +93,9 @@ $body_line
 mvpfusion name=fusion model=models/default sync=live ! tee name=t
 t. ! queue ! emotionoverlay show=label+bars+coverage+traces+model+face+waiting
   ! textoverlay text='$note' halignment=right valignment=top line-alignment=right xpad=10 ypad=10 font-desc='Sans 8' shaded-background=true
-  ! videoconvert ! vp8enc deadline=1 cpu-used=8 threads=2 target-bitrate=1500000 keyframe-max-dist=$fps
+  ! videoconvert ! vp8enc deadline=1 cpu-used=-8 target-bitrate=1500000 keyframe-max-dist=$fps
   ! webmmux ! filesink location=$out/annotated.webm
-t. ! queue ! emotionserialize ! filesink location=$out/emotion.jsonl"
+t. ! queue ! emotionserialize ! filesink buffer-mode=unbuffered location=$out/emotion.jsonl"
 say "running this line for $seconds s:"
 printf '\n%s\n\n' "gst-launch-1.0 -e -m ${line//$'\n'/ \\$'\n'}"
 
@@ -144,7 +144,10 @@ base=$(sed -n 's/.*base_time \([0-9:.]*\)$/\1/p' "$out/gst-debug.log" | head -n1
 filmed=$(gst-launch-1.0 -v filesrc location="$out/annotated.webm" ! matroskademux ! fakesink silent=false sync=false 2>/dev/null | grep -c 'chain  ' || true)
 say "done"
 sed -n 's/^\([A-Z]*: .* samples\)/    sent over LSL   \1/p' "$out/body.log"
+took=$(sed -n 's/^Execution ended after 0*\([0-9:.]*\)$/\1/p' "$out/gst-launch.log" | awk -F: '{ printf "%d", $1 * 3600 + $2 * 60 + $3 + 0.5 }')
 "$GSTMVP_PYTHON" scripts/demo/summary.py "$out/emotion.jsonl" --frames-in "$frames" --frames-out "$filmed"
+[ "${took:-0}" -le $((seconds + 3)) ] ||
+  echo "    note            $seconds s of video took $took s: this machine was too busy to keep up"
 cat <<END
     film            $out/annotated.webm
     results         $out/emotion.jsonl
