@@ -42,7 +42,8 @@ finish() {
   for pid in $launch $body; do kill -KILL "$pid" 2>/dev/null || true; done
 }
 trap finish EXIT
-trap 'finish; exit 130' INT TERM
+trap 'finish; exit 130' INT
+trap 'finish; exit 143' TERM
 
 # --- The face -----------------------------------------------------------------
 # As single frames, because a clip cannot be looped by stock elements without
