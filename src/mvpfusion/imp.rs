@@ -249,7 +249,6 @@ impl MvpFusion {
     /// Takes an answer; `None` when a seek has made it void.
     pub(super) fn answered(
         &self,
-        hop: u64,
         generation: u64,
         took: Duration,
         meta: impl FnOnce(u64) -> EmotionMeta,
@@ -268,15 +267,22 @@ impl MvpFusion {
             .inspect_err(|e| gst::error!(CAT, imp = self, "{e}"))
             .ok()?;
         state.sequence += 1;
-        state.answered_hop = hop;
         state.stats.took(took);
         state.result = Some(Answered {
             meta: meta.clone(),
             stamp,
         });
+        Some(meta)
+    }
+
+    /// The answer to `hop` is out, message and all: a frame that waits for it may go.
+    pub(super) fn delivered(&self, hop: u64, generation: u64) {
+        let mut state = self.state();
+        if state.generation == generation {
+            state.answered_hop = hop;
+        }
         drop(state);
         self.changed.notify_all();
-        Some(meta)
     }
 
     // Video.

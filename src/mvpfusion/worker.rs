@@ -61,13 +61,14 @@ pub(super) fn run(element: &super::MvpFusion, plan: Plan) {
             Ok(answer) => {
                 let provider = estimator.network().active_provider();
                 let meta = |sequence| result(&answer, &title, provider, sequence);
-                if let Some(meta) = imp.answered(hop, generation, answer.took, meta) {
+                if let Some(meta) = imp.answered(generation, answer.took, meta) {
                     gst::log!(CAT, obj = element, "{meta:?}");
                     let structure = meta.to_structure(EMOTION_MESSAGE);
                     let message = gst::message::Element::builder(structure)
                         .src(element)
                         .build();
                     let _ = element.post_message(message);
+                    imp.delivered(hop, generation);
                 }
             }
             Err(Error::Cancelled { .. }) => gst::debug!(CAT, obj = element, "run was cancelled"),
