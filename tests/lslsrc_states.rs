@@ -155,6 +155,29 @@ fn eos_ends_it_at_any_time() {
 }
 
 #[test]
+fn a_stream_that_never_comes_does_not_keep_a_pipeline_from_playing() {
+    // gst-launch-1.0 stays in PAUSED while there is progress.
+    if hermetic().is_none() {
+        return;
+    }
+    let line = Line::new("stream-name=never");
+    let progress = |line: &Line| {
+        line.messages()
+            .iter()
+            .filter(|m| m.type_() == gst::MessageType::Progress)
+            .count()
+    };
+    line.pipeline.set_state(gst::State::Paused).expect("paused");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(progress(&line), 0);
+    line.play();
+    line.until("progress", |l| progress(l) == 1);
+    let begin = Instant::now();
+    line.stop();
+    assert!(begin.elapsed() < Duration::from_millis(400));
+}
+
+#[test]
 fn a_flush_loses_nothing_for_good() {
     let Some(lsl) = hermetic() else { return };
     let out = outlet(lsl, &stream("flush", 100.0, Format::I16));

@@ -23,7 +23,7 @@
  * loss in a jittery stream, samples are held for up to 1 s until it is clear whether they
  * are late or others are missing.
  *
- * Messages on the bus: Progress (`resolve`, `open`), and the element messages
+ * Messages on the bus: Progress (`resolve`, `open`; only while playing), and the element messages
  * `lsl-connected`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset` with the fields `name`,
  * `type`, `source-id`, `hostname`, `uid`.
  *
@@ -423,6 +423,20 @@ impl ElementImpl for LslSrc {
         });
         &TEMPLATES
     }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PlayingToPaused {
+            self.set_playing(false);
+        }
+        let success = self.parent_change_state(transition)?;
+        if transition == gst::StateChange::PausedToPlaying {
+            self.set_playing(true);
+        }
+        Ok(success)
+    }
 }
 
 impl BaseSrcImpl for LslSrc {
@@ -571,6 +585,12 @@ impl LslSrc {
     fn set_flushing(&self, flushing: bool) {
         if let Some(running) = &*lock(&self.running) {
             running.shared.set_flushing(flushing);
+        }
+    }
+
+    fn set_playing(&self, playing: bool) {
+        if let Some(running) = &*lock(&self.running) {
+            running.shared.set_playing(playing);
         }
     }
 

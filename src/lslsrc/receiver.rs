@@ -8,6 +8,7 @@ use crate::lsl::{
 };
 use gst::{glib, prelude::*};
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -65,6 +66,7 @@ pub enum Item {
 struct Queue {
     items: VecDeque<Item>,
     flushing: bool,
+    playing: bool,
     stop: bool,
     dropped: u64,
 }
@@ -93,13 +95,13 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    pub fn set_playing(&self, playing: bool) {
+        self.lock().playing = playing;
+    }
+
     pub fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
-    }
-
-    fn stopped(&self) -> bool {
-        self.lock().stop
     }
 
     /// Sleeps, but not beyond a stop; true when it is time to stop.
@@ -164,6 +166,8 @@ pub struct Receiver {
     config: Config,
     shared: Arc<Shared>,
     element: glib::WeakRef<super::LslSrc>,
+    /// Progress to be told once the pipeline plays.
+    progress: RefCell<Vec<gst::Message>>,
 }
 
 impl Receiver {
@@ -178,6 +182,7 @@ impl Receiver {
             config,
             shared,
             element: element.downgrade(),
+            progress: RefCell::default(),
         };
         std::thread::Builder::new()
             .name("lslsrc".into())
@@ -208,7 +213,7 @@ impl Receiver {
                 End::Failed => return self.shared.push(Item::Failed),
                 End::Stop => return,
             }
-            if self.shared.stopped() {
+            if self.stopped() {
                 return;
             }
         }
@@ -284,7 +289,7 @@ impl Receiver {
     ) -> Result<T, End> {
         let started = Instant::now();
         loop {
-            if self.shared.stopped() {
+            if self.stopped() {
                 return Err(End::Stop);
             }
             match ask(SLICE) {
@@ -292,7 +297,7 @@ impl Receiver {
                 Err(Error::Timeout(_)) if started.elapsed() < CONNECT => (),
                 Err(Error::Lost) => {
                     // liblsl says so at once when the port is closed; give it a moment.
-                    return Err(if self.shared.pause(SLICE) {
+                    return Err(if self.pause(SLICE) {
                         End::Stop
                     } else {
                         End::Again
@@ -398,7 +403,7 @@ impl Receiver {
                     ),
                 );
             }
-            if self.shared.pause(RESOLVE_POLL) {
+            if self.pause(RESOLVE_POLL) {
                 return Err(End::Stop);
             }
         }
@@ -448,7 +453,7 @@ impl Receiver {
         let mut last_measure: Option<Instant> = None;
         let mut measured = f64::NAN;
         loop {
-            if self.shared.stopped() {
+            if self.stopped() {
                 return Err(End::Stop);
             }
             let every = if measured.is_nan() {
@@ -478,7 +483,7 @@ impl Receiver {
                     }
                     // Dropped here, on this thread: joining liblsl's threads takes its time.
                     drop(inlet);
-                    return if self.shared.pause(RESOLVE_POLL) {
+                    return if self.pause(RESOLVE_POLL) {
                         Err(End::Stop)
                     } else {
                         Err(End::Again)
@@ -534,8 +539,34 @@ impl Receiver {
             let message = gst::message::Progress::builder(kind, code, text)
                 .src(&element)
                 .build();
-            let _ = element.post_message(message);
+            self.progress.borrow_mut().push(message);
         }
+        self.tell_progress();
+    }
+
+    /// A pipeline that is told of progress before it plays waits for the end of it, and a
+    /// stream may never come: gst-launch-1.0 would show nothing for ever.
+    fn tell_progress(&self) {
+        let mut messages = self.progress.borrow_mut();
+        if messages.is_empty() || !self.shared.lock().playing {
+            return;
+        }
+        if let Some(element) = self.element.upgrade() {
+            for message in messages.drain(..) {
+                let _ = element.post_message(message);
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.tell_progress();
+        self.shared.lock().stop
+    }
+
+    /// Sleeps; true when it is time to stop.
+    fn pause(&self, time: Duration) -> bool {
+        self.tell_progress();
+        self.shared.pause(time)
     }
 
     fn debug(&self, text: &str) {

@@ -346,6 +346,7 @@ impl Line {
             .collect()
     }
 
+    /// The warnings so far, but for the one about an old liblsl.
     pub fn warnings(&self) -> Vec<String> {
         self.messages()
             .iter()
@@ -353,6 +354,7 @@ impl Line {
                 gst::MessageView::Warning(w) => Some(w.error().to_string()),
                 _ => None,
             })
+            .filter(|w| !w.contains("is recommended"))
             .collect()
     }
 
