@@ -65,6 +65,12 @@ pub fn upstream_is_live(pad: &gst::Pad) -> Option<bool> {
     pad.peer_query(&mut query).then(|| query.result().0)
 }
 
+/// How long a change of state waits for a model. Most are loaded by then, and what is
+/// wrong with the others fails the change itself: an application that is still starting
+/// the pipeline may miss an error from another thread (`gst-launch-1.0` 1.22 hangs on one).
+/// What takes longer, such as building an engine, goes on beside the running pipeline.
+pub const LOAD_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Where built TensorRT engines are kept unless a property says otherwise.
 pub fn default_engine_cache() -> Option<PathBuf> {
     Some(glib::user_cache_dir().join("gst-plugin-mvp/engines"))

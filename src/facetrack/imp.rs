@@ -797,6 +797,10 @@ impl ElementImpl for FaceTrack {
                     self.post_error_message(e);
                     return Err(gst::StateChangeError);
                 }
+                if self.worker().is_some_and(|w| !w.await_load()) {
+                    self.stop();
+                    return Err(gst::StateChangeError);
+                }
             }
             gst::StateChange::PausedToReady => {
                 // Releases a frame that waits, so that the pads can be stopped.

@@ -129,6 +129,18 @@ impl Worker {
         })
     }
 
+    /// Waits a little for the models; false if they are known to have failed, and said so.
+    pub fn await_load(&self) -> bool {
+        let (mailbox, _) = self
+            .shared
+            .done
+            .wait_timeout_while(self.shared.lock(), common::LOAD_PATIENCE, |m| {
+                m.phase == Phase::Loading
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        mailbox.phase != Phase::Failed
+    }
+
     pub fn phase(&self) -> Phase {
         self.shared.lock().phase
     }

@@ -488,7 +488,7 @@ fn share(name: &str, value: f64) -> Result<(), String> {
 }
 
 fn whole(name: &str, value: f64) -> Result<(), String> {
-    ((value - value.round()).abs() < 1e-9 && value >= 0.0 && value < 1e9)
+    ((value - value.round()).abs() < 1e-9 && (0.0..1e9).contains(&value))
         .then_some(())
         .ok_or_else(|| format!("{name} must be a whole number, found {value}"))
 }

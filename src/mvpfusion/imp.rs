@@ -760,6 +760,16 @@ impl MvpFusion {
         Ok(())
     }
 
+    /// Waits a little for the network; false if it is known to have failed, and said so.
+    fn await_load(&self) -> bool {
+        let pending = |state: &mut State| state.loaded.is_none() && !state.failed;
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(self.state(), common::LOAD_PATIENCE, pending)
+            .unwrap_or_else(PoisonError::into_inner);
+        !state.failed
+    }
+
     /// Lets go of every thread that waits in here.
     fn interrupt(&self) {
         let mut state = self.state();
@@ -1182,10 +1192,16 @@ impl ElementImpl for MvpFusion {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
-            gst::StateChange::ReadyToPaused => self.start().map_err(|message| {
-                self.post_error_message(message);
-                gst::StateChangeError
-            })?,
+            gst::StateChange::ReadyToPaused => {
+                self.start().map_err(|message| {
+                    self.post_error_message(message);
+                    gst::StateChangeError
+                })?;
+                if !self.await_load() {
+                    self.stop();
+                    return Err(gst::StateChangeError);
+                }
+            }
             gst::StateChange::PausedToReady => self.interrupt(),
             _ => {}
         }
