@@ -145,7 +145,7 @@ fn face(pipeline: &gst::Pipeline, element: &str) {
         .expect("pad");
     let count = AtomicU64::new(0);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        if count.fetch_add(1, Ordering::Relaxed) % 6 == 0
+        if count.fetch_add(1, Ordering::Relaxed).is_multiple_of(6)
             && let Some(buffer) = info.buffer_mut()
         {
             let time = buffer.pts().expect("stamped");
@@ -254,7 +254,8 @@ fn bad_signals_are_masked_and_counted() {
     if !ready("bad_signals_are_masked_and_counted") {
         return;
     }
-    let cases: [(&str, fn(f64) -> f32); 4] = [
+    type Signal = fn(f64) -> f32;
+    let cases: [(&str, Signal); 4] = [
         ("not-finite", |t| if t < 5.0 { skin(t) } else { f32::NAN }),
         (
             "not-finite",
@@ -418,7 +419,8 @@ fn errors_of_the_bundle_reach_the_bus() {
         let text = std::fs::read_to_string(dir.join("mvp.toml")).expect("manifest");
         std::fs::write(dir.join("mvp.toml"), text.replace(&old, &hex(bytes))).expect("write");
     };
-    let cases: Vec<(Box<dyn Fn(&Path)>, Vec<&str>)> = vec![
+    type Edit = Box<dyn Fn(&Path)>;
+    let cases: Vec<(Edit, Vec<&str>)> = vec![
         (
             Box::new(|d: &Path| std::fs::remove_file(d.join("mvp.toml")).expect("rm")),
             vec!["mvp.toml"],
@@ -699,9 +701,8 @@ fn fifty_starts_and_stops() {
         pipeline.set_state(gst::State::Null).expect("null");
     }
     let bus = pipeline.bus().expect("bus");
-    while let Some(message) = bus.pop_filtered(&[gst::MessageType::Error]) {
-        panic!("{message:?}");
-    }
+    let error = bus.pop_filtered(&[gst::MessageType::Error]);
+    assert!(error.is_none(), "{error:?}");
 }
 
 #[test]
