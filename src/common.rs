@@ -59,6 +59,14 @@ pub enum Sync {
     Wait,
 }
 
+/// Tells the documentation of these types.
+#[cfg(feature = "doc")]
+pub fn document() {
+    for enumeration in [ExecutionProvider::static_type(), Sync::static_type()] {
+        enumeration.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+}
+
 /// Whether what feeds `pad` is a live source; `None` while nobody answers.
 pub fn upstream_is_live(pad: &gst::Pad) -> Option<bool> {
     let mut query = gst::query::Latency::new();

@@ -32,6 +32,8 @@ pub use meta::{EmotionMeta, FaceUnitsMeta, PhysioTraceMeta};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     meta::register();
+    #[cfg(feature = "doc")]
+    common::document();
     lslsrc::register(plugin)?;
     facetrack::register(plugin)?;
     mvpfusion::register(plugin)?;

@@ -877,3 +877,39 @@ fn plugin_directory() -> Option<PathBuf> {
         .is_file()
         .then_some(directory)
 }
+
+#[cfg(feature = "v1_24")]
+#[test]
+fn results_are_classifications_as_well() {
+    use gst_analytics::prelude::*;
+    if !ready("results_are_classifications_as_well") {
+        return;
+    }
+    let pipeline = launch(
+        "videotestsrc num-buffers=90 ! video/x-raw,width=64,height=48,framerate=30/1 \
+         ! mvpfusion model=MODEL execution-provider=cpu ! fakesink name=sink",
+    );
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let list = found.clone();
+    let pad = pipeline.by_name("sink").and_then(|e| e.static_pad("sink"));
+    pad.expect("pad")
+        .add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(buffer) = info.buffer()
+                && let Some(relations) = buffer.meta::<gst_analytics::AnalyticsRelationMeta>()
+            {
+                for class in relations.iter::<gst_analytics::AnalyticsClassificationMtd>() {
+                    let entry = (class.quark(0).as_str().to_string(), class.level(0));
+                    list.lock().expect("list").push(entry);
+                }
+            }
+            gst::PadProbeReturn::Ok
+        });
+    assert_eq!(play(&pipeline).error, None);
+    let found = found.lock().expect("list");
+    assert_eq!(found.len(), 60, "one on each frame with a result");
+    assert!(
+        found
+            .iter()
+            .all(|(label, level)| label == "unknown" && *level == 0.0)
+    );
+}

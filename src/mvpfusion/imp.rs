@@ -333,6 +333,9 @@ impl MvpFusion {
             stamp
                 .attach(buffer.make_mut(), age, stale)
                 .map_err(failed)?;
+            #[cfg(feature = "v1_24")]
+            meta.attach_classification(buffer.make_mut())
+                .map_err(failed)?;
         }
         self.srcpad.push(buffer)
     }

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What a newcomer types: real `gst-launch-1.0` and `gst-inspect-1.0` lines, with the
+//! plugin as it is built, in processes of their own.
+
+mod lsl_support;
+
+use gstmvp::lsl::{Format, NewStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The built plugin alone in a directory, and a registry of its own.
+struct Home {
+    directory: tempfile::TempDir,
+}
+
+impl Home {
+    fn new(test: &str) -> Option<Self> {
+        let own = std::env::current_exe().ok()?;
+        let built = own.parent()?.join("libgstmvp.so");
+        if !built.is_file() {
+            eprintln!("SKIPPED {test}: {} is not built", built.display());
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("directory");
+        std::fs::copy(built, directory.path().join("libgstmvp.so")).expect("copy");
+        Some(Self { directory })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("GST_PLUGIN_PATH", self.directory.path())
+            .env("GST_REGISTRY", self.directory.path().join("registry.bin"))
+            .env("G_DEBUG", "fatal-criticals");
+        command
+    }
+
+    fn launch(&self, line: &str) -> Output {
+        // Split as a shell would: none of the lines here quotes anything.
+        self.command("gst-launch-1.0")
+            .args(line.split_whitespace())
+            .output()
+            .expect("gst-launch-1.0")
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn has_runtime(test: &str) -> bool {
+    match gstmvp::inference::Runtime::load(None) {
+        Ok(_) => true,
+        Err(e) => {
+            eprintln!("SKIPPED {test}: {e}");
+            false
+        }
+    }
+}
+
+/// EDA and ECG on the hermetic network until dropped.
+struct Body {
+    stop: std::sync::Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Body {
+    fn new(library: &'static gstmvp::lsl::Library) -> Self {
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let threads = [("EDA", 4.0, 1u64, "uS"), ("ECG", 256.0, 16, "mV")]
+            .map(|(name, rate, packet, unit)| {
+                let outlet = lsl_support::outlet(
+                    library,
+                    &NewStream {
+                        name,
+                        stream_type: name,
+                        source_id: name,
+                        channels: 1,
+                        rate,
+                        format: Format::F32,
+                        labels: &[name],
+                        units: &[unit],
+                        offset_mean: None,
+                    },
+                );
+                let stop = stop.clone();
+                std::thread::spawn(move || {
+                    let t0 = library.local_clock();
+                    let mut sent = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        outlet.play(t0, sent, sent + packet, packet, |n, _| {
+                            5.0 + (n as f32 * 0.3).sin()
+                        });
+                        sent += packet;
+                    }
+                })
+            })
+            .into();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The line at the head of the README, with a test picture for the camera and the screen.
+const HEADLINE: &str = "videotestsrc is-live=true num-buffers=180 ! video/x-raw,width=320,height=240,framerate=30/1 \
+     ! videoconvert ! facetrack ! fusion. \
+     lslsrc stream-type=EDA ! fusion.eda   lslsrc stream-type=ECG ! fusion.ecg \
+     mvpfusion name=fusion model=models/default ! emotionoverlay ! videoconvert ! fakesink";
+
+#[test]
+fn the_headline_runs_and_leaks_nothing() {
+    let test = "the_headline_runs_and_leaks_nothing";
+    let Some(library) = lsl_support::hermetic() else {
+        return;
+    };
+    let (Some(home), true) = (Home::new(test), has_runtime(test)) else {
+        return;
+    };
+    let _body = Body::new(library);
+    let mut command = home.command("gst-launch-1.0");
+    command.args(["-m"]).args(HEADLINE.split_whitespace());
+    command
+        .env("GST_TRACERS", "leaks")
+        .env("GST_DEBUG", "GST_TRACER:7");
+    let output = command.output().expect("gst-launch-1.0");
+    let said = said(&output);
+    let tail = || said.lines().rev().take(25).collect::<Vec<_>>().join("\n");
+    assert!(output.status.success(), "{}", tail());
+    let results: Vec<_> = said
+        .lines()
+        .filter(|l| l.contains("mvp-emotion,"))
+        .collect();
+    assert!(
+        (4..=6).contains(&results.len()),
+        "{} results: {}",
+        results.len(),
+        tail()
+    );
+    let last = results.last().expect("results");
+    assert!(
+        last.contains("untrained\\ fixture") && last.contains("provider=(string)cpu"),
+        "{last}"
+    );
+    for name in ["eda", "ecg"] {
+        let field = format!("coverage-{name}=(double)");
+        let value = last
+            .split(&field)
+            .nth(1)
+            .and_then(|v| v.split([',', ';']).next());
+        let coverage: f64 = value.and_then(|v| v.parse().ok()).expect("a coverage");
+        // Seconds of sixty, less the search for the stream and the warm-up of EDA.
+        assert!(coverage > 0.005, "{name}: {last}");
+    }
+    assert_eq!(said.matches("lsl-connected").count(), 2, "{}", tail());
+    assert!(
+        said.contains("object-alive.class"),
+        "the leaks tracer was not at work"
+    );
+    let leaks: Vec<_> = said
+        .lines()
+        .filter(|l| l.contains("object-alive, ") && !l.contains("new format string"))
+        .collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}
+
+#[test]
+fn two_runs_write_the_same_bytes() {
+    let test = "two_runs_write_the_same_bytes";
+    let (Some(home), true) = (Home::new(test), has_runtime(test)) else {
+        return;
+    };
+    let body = home.directory.path().join("ecg.f32");
+    let samples =
+        (0..256 * 20).map(|i| ((i as f32) * 0.029).sin() + 0.3 * ((i as f32) * 0.4).cos());
+    let bytes: Vec<u8> = samples.flat_map(f32::to_le_bytes).collect();
+    std::fs::write(&body, bytes).expect("write");
+    let clip = std::env::var("GSTMVP_MEDIA")
+        .map(|m| Path::new(&m).join("single_face.mp4"))
+        .ok()
+        .filter(|p| p.is_file());
+    let film = match clip {
+        Some(clip) => format!(
+            "filesrc location={} ! qtdemux ! h264parse ! avdec_h264 max-threads=1 ! videoconvert",
+            clip.display()
+        ),
+        None => {
+            eprintln!("SKIPPED {test}: the face of it (no single_face.mp4 in GSTMVP_MEDIA)");
+            "videotestsrc num-buffers=300 ! video/x-raw,width=320,height=240,framerate=30/1".into()
+        }
+    };
+    let run = |name: &str| -> Vec<u8> {
+        let file = home.directory.path().join(name);
+        let line = format!(
+            "{film} ! facetrack ! f. filesrc location={} \
+             ! rawaudioparse format=pcm pcm-format=f32le sample-rate=256 num-channels=1 ! f.ecg \
+             mvpfusion name=f model=models/default execution-provider=cpu \
+             ! emotionserialize every=frame ! filesink location={}",
+            body.display(),
+            file.display()
+        );
+        let output = home.launch(&line);
+        assert!(output.status.success(), "{}", said(&output));
+        std::fs::read(file).expect("results")
+    };
+    let (one, two) = (run("one.jsonl"), run("two.jsonl"));
+    let lines = one.iter().filter(|b| **b == b'\n').count();
+    assert!(lines > 60, "{lines} lines");
+    let text = String::from_utf8(one.clone()).expect("UTF-8");
+    assert!(
+        text.contains("\"valence\"") && text.contains("untrained fixture"),
+        "{text:.400}"
+    );
+    assert!(one == two, "the files differ");
+}
+
+#[test]
+fn gst_inspect_tells_everything_without_the_libraries() {
+    let test = "gst_inspect_tells_everything_without_the_libraries";
+    let Some(home) = Home::new(test) else { return };
+    let inspect = |what: &str| {
+        let output = home
+            .command("gst-inspect-1.0")
+            .arg(what)
+            .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
+            .env("LSL_LIBRARY", "/nowhere/liblsl.so")
+            .env("PYLSL_LIB", "/nowhere/liblsl.so")
+            .output()
+            .expect("gst-inspect-1.0");
+        let said = said(&output);
+        assert!(output.status.success(), "{what}: {said}");
+        said
+    };
+    let plugin = inspect("mvp");
+    for (element, wants) in [
+        (
+            "lslsrc",
+            "stream-name stream-type source-id predicate channels resolve-timeout data-timeout on-lost \
+             chunk-duration timestamp-source dejitter device-delay lsl-library stats \
+             application/x-lsl audio/x-raw text/x-raw",
+        ),
+        (
+            "facetrack",
+            "model rate min-confidence max-faces execution-provider stats NV12 GRAY8",
+        ),
+        (
+            "mvpfusion",
+            "model execution-provider tensorrt cuda device-id engine-cache-dir ort-library hop sync \
+             wait-for-model active-provider stats 'ecg' 'eda' 'ppg' 'physio_%s' video/x-raw(ANY)",
+        ),
+        (
+            "emotionoverlay",
+            "show position font-desc max-age min-confidence",
+        ),
+        ("emotionserialize", "every application/x-json"),
+    ] {
+        assert!(plugin.contains(element), "{plugin}");
+        let page = inspect(element);
+        for want in wants.split_whitespace() {
+            assert!(page.contains(want), "{element}: '{want}' is not in: {page}");
+        }
+    }
+}
+
+/// The fixture's generator and the shipped bundle are one and the same.
+#[test]
+fn the_shipped_fixture_is_what_its_generator_makes() {
+    let test = "the_shipped_fixture_is_what_its_generator_makes";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::env::var_os("GSTMVP_PYTHON")
+        .map_or_else(|| root.join("target/venv/bin/python"), PathBuf::from);
+    let works = |code: &str| {
+        Command::new(&python)
+            .args(["-c", code])
+            .output()
+            .is_ok_and(|o| o.status.success())
+    };
+    if !works("import numpy, onnx") {
+        eprintln!("SKIPPED {test}: {} has no numpy and onnx", python.display());
+        return;
+    }
+    let made = tempfile::tempdir().expect("directory");
+    let status = Command::new(&python)
+        .arg(root.join("training/fixture.py"))
+        .arg(made.path())
+        .status()
+        .expect("python");
+    assert!(status.success());
+    for entry in std::fs::read_dir(made.path()).expect("made") {
+        let name = entry.expect("entry").file_name();
+        let shipped = std::fs::read(root.join("models/default").join(&name)).expect("shipped");
+        let fresh = std::fs::read(made.path().join(&name)).expect("fresh");
+        assert!(shipped == fresh, "{} differs", name.display());
+    }
+}
