@@ -529,8 +529,8 @@ fn markers_become_text() {
     let one = Line::new("stream-name=markers2 channels=who");
     both.play();
     one.play();
-    both.until("connected", |l| !l.elements("lsl-connected").is_empty());
-    one.until("connected", |l| !l.elements("lsl-connected").is_empty());
+    both.connected();
+    one.connected();
     out.outlet
         .push_text(&[&b"press"[..], &b"A\xff"[..]], &[out.now()])
         .expect("push");
@@ -625,7 +625,7 @@ fn seventy_channels() {
         "{e}"
     );
     for l in [&line, &some] {
-        l.until("connected", |l| !l.elements("lsl-connected").is_empty());
+        l.connected();
     }
     out.play(out.now(), 0, 50, 1, |n, c| (n * 100) as f32 + c as f32);
     line.until("all", |l| l.bytes().len() == 50 * 70 * 4);
@@ -727,7 +727,7 @@ fn two_that_match_are_both_named() {
     ] {
         let line = Line::new(&format!("stream-type=Twin {narrow}"));
         line.play();
-        line.until("connected", |l| !l.elements("lsl-connected").is_empty());
+        line.connected();
         assert_eq!(
             line.elements("lsl-connected")[0].get("source-id"),
             Ok("left")

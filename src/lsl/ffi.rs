@@ -129,11 +129,10 @@ table! {
         pull_chunk_c = lsl_pull_chunk_c: PullChunk<i8>;
         pull_chunk_s = lsl_pull_chunk_s: PullChunk<i16>;
         pull_chunk_i = lsl_pull_chunk_i: PullChunk<i32>;
-        pull_chunk_l = lsl_pull_chunk_l: PullChunk<i64>;
-        pull_chunk_buf = lsl_pull_chunk_buf:
-            unsafe extern "C" fn(
-                Inlet, *mut *mut c_char, *mut u32, *mut f64, c_ulong, c_ulong, c_double, *mut i32,
-            ) -> c_ulong;
+        pull_sample_v = lsl_pull_sample_v:
+            unsafe extern "C" fn(Inlet, *mut c_void, i32, c_double, *mut i32) -> f64;
+        pull_sample_buf = lsl_pull_sample_buf:
+            unsafe extern "C" fn(Inlet, *mut *mut c_char, *mut u32, i32, c_double, *mut i32) -> f64;
 
         create_outlet = lsl_create_outlet: unsafe extern "C" fn(Info, i32, i32) -> Outlet;
         destroy_outlet = lsl_destroy_outlet: unsafe extern "C" fn(Outlet);

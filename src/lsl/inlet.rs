@@ -114,8 +114,8 @@ impl Inlet {
                     (values * format.size()).div_ceil(8)
                 }
             ],
-            strings: vec![ptr::null_mut(); if text { values } else { 0 }],
-            lengths: vec![0; if text { values } else { 0 }],
+            strings: vec![ptr::null_mut(); if text { channels } else { 0 }],
+            lengths: vec![0; if text { channels } else { 0 }],
             stamps: vec![0.0; ROUND],
         })
     }
@@ -182,8 +182,11 @@ impl Inlet {
             Format::I8 => self.numbers(t.pull_chunk_c, samples, wait, into),
             Format::I16 => self.numbers(t.pull_chunk_s, samples, wait, into),
             Format::I32 => self.numbers(t.pull_chunk_i, samples, wait, into),
-            Format::I64 => self.numbers(t.pull_chunk_l, samples, wait, into),
-            Format::Text => self.texts(samples, wait, into),
+            // Some releases mean `long` by it, which is not 64 bits everywhere, and 1.13
+            // never returns from it.
+            Format::I64 => self.singly(samples, wait, into, Self::long_sample),
+            // The call for many cuts strings at a NUL in 1.13.
+            Format::Text => self.singly(samples, wait, into, Self::text_sample),
         }
     }
 
@@ -217,35 +220,79 @@ impl Inlet {
         Ok(n)
     }
 
-    fn texts(&mut self, samples: usize, wait: Duration, into: &mut Chunk) -> Result<usize, Error> {
-        let t = &self.library.table;
+    /// Reads sample by sample, waiting only for the first.
+    fn singly(
+        &mut self,
+        samples: usize,
+        wait: Duration,
+        into: &mut Chunk,
+        one: fn(&mut Self, Duration, &mut Chunk) -> (f64, i32),
+    ) -> Result<usize, Error> {
+        for n in 0..samples {
+            let (stamp, code) = one(self, if n == 0 { wait } else { Duration::ZERO }, into);
+            if stamp == 0.0 {
+                if n == 0 && code != ffi::ERROR_TIMEOUT {
+                    check(self.library, "reading samples", code)?;
+                }
+                return Ok(n);
+            }
+            into.stamps.push(stamp);
+        }
+        Ok(samples)
+    }
+
+    fn long_sample(&mut self, wait: Duration, into: &mut Chunk) -> (f64, i32) {
         let mut code = 0;
-        let elements = unsafe {
-            (t.pull_chunk_buf)(
+        let bytes = self.channels * size_of::<i64>();
+        let stamp = unsafe {
+            (self.library.table.pull_sample_v)(
                 self.handle,
-                self.strings.as_mut_ptr(),
-                self.lengths.as_mut_ptr(),
-                self.stamps.as_mut_ptr(),
-                (samples * self.channels) as c_ulong,
-                samples as c_ulong,
+                self.values.as_mut_ptr().cast(),
+                bytes as i32,
                 wait.as_secs_f64(),
                 &mut code,
             )
         };
-        let n = self.received(elements, code)?;
-        for i in 0..n * self.channels {
-            let (string, length) = (self.strings[i], self.lengths[i] as usize);
-            if !string.is_null() {
-                unsafe {
-                    into.bytes
-                        .extend_from_slice(std::slice::from_raw_parts(string.cast(), length));
-                    (t.destroy_string)(string);
-                }
-            }
-            into.lengths.push(if string.is_null() { 0 } else { length });
+        if stamp != 0.0 {
+            let values = &self.values[..self.channels];
+            into.bytes
+                .extend(values.iter().flat_map(|v| v.to_ne_bytes()));
         }
-        into.stamps.extend_from_slice(&self.stamps[..n]);
-        Ok(n)
+        (stamp, code)
+    }
+
+    fn text_sample(&mut self, wait: Duration, into: &mut Chunk) -> (f64, i32) {
+        let t = &self.library.table;
+        let mut code = 0;
+        let stamp = unsafe {
+            (t.pull_sample_buf)(
+                self.handle,
+                self.strings.as_mut_ptr(),
+                self.lengths.as_mut_ptr(),
+                self.channels as i32,
+                wait.as_secs_f64(),
+                &mut code,
+            )
+        };
+        if stamp != 0.0 {
+            for (string, length) in self.strings.iter().zip(&self.lengths) {
+                let length = if string.is_null() {
+                    0
+                } else {
+                    *length as usize
+                };
+                if length > 0 {
+                    into.bytes.extend_from_slice(unsafe {
+                        std::slice::from_raw_parts(string.cast(), length)
+                    });
+                }
+                if !string.is_null() {
+                    unsafe { (t.destroy_string)(*string) };
+                }
+                into.lengths.push(length);
+            }
+        }
+        (stamp, code)
     }
 
     /// Samples in an answer of `elements` values.

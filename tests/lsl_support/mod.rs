@@ -303,6 +303,14 @@ impl Line {
             .unwrap_or_else(|e| panic!("{field} of {stats}: {e}"))
     }
 
+    /// Waits until the stream is open. Where an outlet has several readers, its
+    /// `wait_for_consumers` tells of the first only, and old liblsls answer an open
+    /// before they send.
+    pub fn connected(&self) {
+        self.until("connection", |l| !l.elements("lsl-connected").is_empty());
+        std::thread::sleep(Duration::from_millis(300));
+    }
+
     /// Waits until `done`; panics with `what` after 15 s. An error on the bus ends it.
     pub fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(15);
