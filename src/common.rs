@@ -2,7 +2,8 @@
 //! What several elements share and no pure room may know: property enums and
 //! questions to the pipeline.
 
-use crate::inference::{Provider, own_directory};
+use crate::host::own_directory;
+use crate::inference::Provider;
 use gst::{glib, prelude::*};
 use std::path::{Path, PathBuf};
 

@@ -13,6 +13,7 @@ use gst::glib;
 
 // Pure rooms: no elements, no pads. Imports run downwards in this order.
 pub mod face;
+mod host;
 pub mod inference;
 pub mod lsl;
 pub mod meta;

@@ -2,6 +2,7 @@
 //! Finding libonnxruntime.
 
 use super::Error;
+use crate::host::own_directory;
 use std::path::{Path, PathBuf};
 
 /// Variable that names the library when the property does not.
@@ -13,29 +14,6 @@ const NAME: &str = "onnxruntime.dll";
 const NAME: &str = "libonnxruntime.dylib";
 #[cfg(not(any(target_os = "windows", target_os = "macos")))]
 const NAME: &str = "libonnxruntime.so";
-
-/// The directory of the shared object (or program) that holds this code.
-pub fn own_directory() -> Option<PathBuf> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt;
-        let mut info = unsafe { std::mem::zeroed::<libc::Dl_info>() };
-        let found = unsafe { libc::dladdr(own_directory as *const libc::c_void, &mut info) };
-        if found == 0 || info.dli_fname.is_null() {
-            return None;
-        }
-        let name = unsafe { std::ffi::CStr::from_ptr(info.dli_fname) };
-        let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        path.canonicalize().ok()?.parent().map(Path::to_path_buf)
-    }
-    #[cfg(not(unix))]
-    {
-        std::env::current_exe()
-            .ok()?
-            .parent()
-            .map(Path::to_path_buf)
-    }
-}
 
 /// The library to load: the property, else the variable, else beside the plugin,
 /// else the loader's and the system's places.

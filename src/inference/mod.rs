@@ -21,7 +21,6 @@ pub use bundle::{
 };
 pub use error::Error;
 pub use estimator::{Answer, Estimator, Inputs, SignalTrack, VideoTrack};
-pub use library::own_directory;
 pub use network::{Logits, Network, TokenWindow};
 pub use runtime::Runtime;
 pub use session::{ModelSource, Session, SessionOptions, Tensor, TensorSpec, Terminator};

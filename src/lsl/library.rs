@@ -127,7 +127,7 @@ impl Library {
                 }
             }
         }
-        let beside = module_dir()
+        let beside = crate::host::own_directory()
             .into_iter()
             .flat_map(|dir| file_names().iter().map(move |name| dir.join(name)))
             .filter(|p| p.exists());
@@ -186,45 +186,6 @@ fn file_names() -> &'static [&'static str] {
     } else {
         &["liblsl.so.2", "liblsl.so"]
     }
-}
-
-/// The directory of the shared object that holds this code.
-#[cfg(unix)]
-fn module_dir() -> Option<PathBuf> {
-    use std::{
-        ffi::{OsStr, c_int, c_void},
-        os::unix::ffi::OsStrExt,
-    };
-    #[repr(C)]
-    struct DlInfo {
-        file_name: *const c_char,
-        file_base: *mut c_void,
-        symbol_name: *const c_char,
-        symbol_address: *mut c_void,
-    }
-    unsafe extern "C" {
-        fn dladdr(address: *const c_void, info: *mut DlInfo) -> c_int;
-    }
-    let mut info = std::mem::MaybeUninit::<DlInfo>::zeroed();
-    let file = unsafe {
-        if dladdr(module_dir as *const c_void, info.as_mut_ptr()) == 0 {
-            return None;
-        }
-        let name = info.assume_init().file_name;
-        if name.is_null() {
-            return None;
-        }
-        PathBuf::from(OsStr::from_bytes(CStr::from_ptr(name).to_bytes()))
-    };
-    file.parent().map(Path::to_path_buf)
-}
-
-#[cfg(not(unix))]
-fn module_dir() -> Option<PathBuf> {
-    std::env::current_exe()
-        .ok()?
-        .parent()
-        .map(Path::to_path_buf)
 }
 
 /// Copies a C string; null reads as empty, bad UTF-8 is replaced.

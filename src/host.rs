@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Where this code has been loaded from.
+
+use std::path::{Path, PathBuf};
+
+/// The directory of the shared object (or program) that holds this code.
+pub fn own_directory() -> Option<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let mut info = unsafe { std::mem::zeroed::<libc::Dl_info>() };
+        let found = unsafe { libc::dladdr(own_directory as *const libc::c_void, &mut info) };
+        if found == 0 || info.dli_fname.is_null() {
+            return None;
+        }
+        let name = unsafe { std::ffi::CStr::from_ptr(info.dli_fname) };
+        let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        path.canonicalize().ok()?.parent().map(Path::to_path_buf)
+    }
+    #[cfg(not(unix))]
+    {
+        std::env::current_exe()
+            .ok()?
+            .parent()
+            .map(Path::to_path_buf)
+    }
+}
