@@ -230,7 +230,7 @@ fn two_runs_give_the_same_results_and_every_frame_has_one() {
             second.saturating_sub(60) * SECOND
         );
         assert!(meta.age.nseconds() < SECOND && !meta.stale);
-        assert_eq!(meta.warming_up, second < 59, "at {second} s");
+        assert_eq!(meta.warming_up, second < 60, "at {second} s");
     }
     let last = metas.last().cloned().flatten().expect("a result");
     assert!(

@@ -521,8 +521,7 @@ impl Estimator {
             });
         }
         let full = first.saturating_add(nanoseconds(duration));
-        // A chunk of grace: the first sample rarely falls on a boundary.
-        (states, end * chunk + chunk < full)
+        (states, end * chunk < full)
     }
 
     /// Encodes the chunks of the window that have not been.
