@@ -86,7 +86,7 @@ def timeline(results, body, base_time, title):
     spare = iter(OTHER * len(names))
     for i, name in enumerate(names):
         # Narrower on top of wider, so that equal lines do not hide one another.
-        axes[2].plot(t, values(f"coverage-{name}"), lw=1.2 + 1.6 * (len(names) - 1 - i), solid_capstyle="butt", color=MODALITIES.get(name) or next(spare), label=name)
+        axes[2].plot(t, values(f"coverage-{name}"), lw=1.0 + 0.8 * (len(names) - 1 - i), solid_capstyle="butt", color=MODALITIES.get(name) or next(spare), label=name)
     axes[2].set_ylabel("coverage")
     for ax in (axes[0], axes[2]):
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
