@@ -20,6 +20,7 @@ pub mod meta;
 pub mod physio;
 pub mod timing;
 pub mod window;
+pub mod xdf;
 
 // Thin elements over the rooms.
 mod common;

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MPL-2.0
+//! From the senders' clocks to that of the recorder.
+
+use std::collections::VecDeque;
+
+/// A measured clock offset.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Offset {
+    /// When it was measured, seconds on the sender's clock.
+    pub time: f64,
+    /// Seconds to add to the sender's stamps.
+    pub value: f64,
+}
+
+/// Seconds to add to a stamp: `value + slope * (stamp - origin)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Line {
+    pub origin: f64,
+    pub value: f64,
+    pub slope: f64,
+}
+
+impl Line {
+    pub const NONE: Self = Self {
+        origin: 0.0,
+        value: 0.0,
+        slope: 0.0,
+    };
+
+    pub fn correct(&self, stamp: f64) -> f64 {
+        stamp + self.value + self.slope * (stamp - self.origin)
+    }
+}
+
+/// Residuals beyond this, seconds, are outliers: they count linearly.
+const HUBER: f64 = 1e-4;
+
+/// The line through offsets that minimises Huber's loss; `None` for no offsets.
+pub fn fit(offsets: &[Offset]) -> Option<Line> {
+    let n = offsets.len() as f64;
+    let first = offsets.first()?;
+    let (t0, v0) = (
+        offsets.iter().map(|o| o.time - first.time).sum::<f64>() / n + first.time,
+        offsets.iter().map(|o| o.value - first.value).sum::<f64>() / n + first.value,
+    );
+    let mut line = Line {
+        origin: t0,
+        value: 0.0,
+        slope: 0.0,
+    };
+    // Reweighted least squares, from the line of plain least squares on.
+    for round in 0..500 {
+        let (mut w, mut wt, mut wv, mut wtt, mut wtv) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for o in offsets {
+            let (t, v) = (o.time - t0, o.value - v0);
+            let residual = (v - line.value - line.slope * t).abs();
+            let weight = match round {
+                0 => 1.0,
+                _ => (HUBER / residual.max(HUBER)).min(1.0),
+            };
+            w += weight;
+            wt += weight * t;
+            wv += weight * v;
+            wtt += weight * t * t;
+            wtv += weight * t * v;
+        }
+        let (mt, mv) = (wt / w, wv / w);
+        let spread = wtt / w - mt * mt;
+        let slope = match spread > 1e-9 {
+            true => (wtv / w - mt * mv) / spread,
+            false => 0.0,
+        };
+        let value = mv - slope * mt;
+        let moved =
+            (value - line.value).abs() + (slope - line.slope).abs() * spread.max(0.0).sqrt();
+        (line.value, line.slope) = (value, slope);
+        if round > 0 && moved < 1e-9 {
+            break;
+        }
+    }
+    line.value += v0;
+    Some(line)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values {
+        [] => 0.0,
+        v if v.len() % 2 == 1 => v[v.len() / 2],
+        v => (v[v.len() / 2 - 1] + v[v.len() / 2]) / 2.0,
+    }
+}
+
+/// Which steps stick out by more than `least` seconds and `times` the usual scatter.
+fn glitches(steps: &[f64], least: f64, times: f64) -> Vec<bool> {
+    let middle = median(&mut steps.to_vec());
+    let mut off: Vec<f64> = steps.iter().map(|s| (s - middle).abs()).collect();
+    let scatter = median(&mut off.clone()) + f64::EPSILON;
+    off.iter_mut()
+        .map(|o| *o > least && *o / scatter > times)
+        .collect()
+}
+
+/// One life of the sender's clock.
+#[derive(Debug, Clone, PartialEq)]
+struct Segment {
+    start: f64,
+    end: f64,
+    line: Line,
+}
+
+/// Corrects the stamps of one stream, knowing all its offsets. The clock may start anew
+/// in between: offsets that step back in time, or jump by more than 1 s after a hole of
+/// more than 5 s.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Corrector {
+    segments: Vec<Segment>,
+    current: usize,
+}
+
+impl Corrector {
+    /// `offsets` in the order of the file.
+    pub fn new(offsets: &[Offset]) -> Self {
+        let steps = |f: fn(&Offset) -> f64| -> Vec<f64> {
+            offsets.windows(2).map(|w| f(&w[1]) - f(&w[0])).collect()
+        };
+        let times = steps(|o| o.time);
+        let holes = glitches(&times, 5.0, 5.0);
+        let jumps = glitches(&steps(|o| o.value), 1.0, 10.0);
+        let mut segments = Vec::new();
+        let mut from = 0;
+        for i in 0..offsets.len() {
+            let last = i + 1 == offsets.len();
+            if last || times[i] < 0.0 || (holes[i] && jumps[i]) {
+                let part = &offsets[from..=i];
+                if let Some(line) = fit(part) {
+                    segments.push(Segment {
+                        start: part[0].time,
+                        end: part[part.len() - 1].time,
+                        line,
+                    });
+                }
+                from = i + 1;
+            }
+        }
+        Self {
+            segments,
+            current: 0,
+        }
+    }
+
+    /// How often the clock started anew.
+    pub fn resets(&self) -> usize {
+        self.segments.len().saturating_sub(1)
+    }
+
+    /// The time on the recorder's clock. Stamps come in the order of the file: a clock
+    /// that started anew is told by the stamps themselves.
+    pub fn correct(&mut self, stamp: f64) -> f64 {
+        while let [segment, next, ..] = &self.segments[self.current.min(self.segments.len())..]
+            && (stamp - segment.end).abs() >= (stamp - next.start).abs()
+        {
+            self.current += 1;
+        }
+        match self.segments.get(self.current) {
+            Some(segment) => segment.line.correct(stamp),
+            None => stamp,
+        }
+    }
+
+    /// Which life of the clock is being read, for [`Corrector::set_current`].
+    pub fn current(&self) -> usize {
+        self.current
+    }
+
+    pub fn set_current(&mut self, current: usize) {
+        self.current = current;
+    }
+}
+
+/// Corrects stamps of one stream by the offsets that came before them in the file.
+#[derive(Debug, Clone, Default)]
+pub struct Causal {
+    recent: VecDeque<Offset>,
+    line: Option<Line>,
+}
+
+/// Two minutes at LabRecorder's pace.
+const RECENT: usize = 24;
+/// Fewer tell nothing of drift.
+const ENOUGH: usize = 4;
+/// An offset this far, seconds, from the line is that of another clock.
+const RESET: f64 = 1.0;
+
+impl Causal {
+    /// Takes a measurement; true when the sender's clock started anew.
+    pub fn measure(&mut self, offset: Offset) -> bool {
+        let reset = self
+            .recent
+            .back()
+            .is_some_and(|last| offset.time < last.time)
+            || self.line.is_some_and(|line| {
+                let expected = line.correct(offset.time) - offset.time;
+                (offset.value - expected).abs() > RESET
+            });
+        if reset {
+            self.recent.clear();
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(offset);
+        let recent = self.recent.make_contiguous();
+        self.line = fit(recent);
+        if recent.len() < ENOUGH
+            && let Some(line) = &mut self.line
+        {
+            line.slope = 0.0;
+        }
+        reset
+    }
+
+    pub fn known(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// The time on the recorder's clock; the stamp itself before any measurement.
+    pub fn correct(&self, stamp: f64) -> f64 {
+        self.line.unwrap_or(Line::NONE).correct(stamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offsets(from: usize, to: usize, value: impl Fn(f64) -> f64) -> Vec<Offset> {
+        (from..to)
+            .map(|i| i as f64 * 5.0)
+            .map(|time| Offset {
+                time,
+                value: value(time),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn drift_is_followed_and_outliers_are_not() {
+        let mut all = offsets(200_000, 200_100, |t| -1000.0 + 1e-4 * (t - 1e6));
+        all[7].value += 0.4;
+        all[60].value -= 3.0;
+        let line = fit(&all).expect("a line");
+        for t in [1e6, 1e6 + 250.0, 1e6 + 500.0] {
+            let right = t - 1000.0 + 1e-4 * (t - 1e6);
+            assert!((line.correct(t) - right).abs() < 2e-5, "{t}");
+        }
+        assert_eq!(fit(&[]), None);
+        let one = fit(&all[..1]).expect("a point");
+        assert_eq!(one.correct(1e6), 1e6 - 1000.0);
+    }
+
+    #[test]
+    fn a_clock_that_starts_anew_is_told_by_its_stamps() {
+        let mut all = offsets(100, 120, |_| 10.0);
+        all.extend(offsets(1, 20, |_| 700.0));
+        let mut c = Corrector::new(&all);
+        assert_eq!(c.resets(), 1);
+        assert_eq!(c.correct(590.0), 600.0);
+        assert_eq!(c.correct(6.0), 706.0);
+        assert_eq!(c.correct(95.0), 795.0);
+        // Forward: a hole and a jump.
+        let mut all = offsets(0, 20, |_| 10.0);
+        all.extend(offsets(100, 120, |_| -300.0));
+        let mut c = Corrector::new(&all);
+        assert_eq!(c.resets(), 1);
+        assert_eq!(c.correct(95.0), 105.0);
+        assert_eq!(c.correct(500.0), 200.0);
+        // A hole alone, or one stray value, is none.
+        let mut all = offsets(0, 20, |_| 10.0);
+        all.extend(offsets(100, 120, |_| 10.01));
+        assert_eq!(Corrector::new(&all).resets(), 0);
+        assert_eq!(Corrector::new(&[]).correct(3.0), 3.0);
+    }
+
+    #[test]
+    fn only_the_past_counts_in_the_causal_correction() {
+        let mut c = Causal::default();
+        assert!(!c.known());
+        assert_eq!(c.correct(1.0), 1.0);
+        for o in offsets(0, 20, |t| 5000.0 + 1e-4 * t) {
+            assert!(!c.measure(o));
+        }
+        assert!((c.correct(97.0) - (5097.0 + 97e-4)).abs() < 1e-6);
+        assert!(c.measure(Offset {
+            time: 1.0,
+            value: 6000.0
+        }));
+        assert_eq!(c.correct(2.0), 6002.0);
+    }
+}
