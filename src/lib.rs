@@ -29,6 +29,7 @@ mod emotionserialize;
 mod facetrack;
 mod lslsrc;
 mod mvpfusion;
+mod xdfdemux;
 
 pub use meta::{EmotionMeta, FaceUnitsMeta, PhysioTraceMeta};
 
@@ -41,6 +42,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     mvpfusion::register(plugin)?;
     emotionoverlay::register(plugin)?;
     emotionserialize::register(plugin)?;
+    xdfdemux::register(plugin)?;
     Ok(())
 }
 

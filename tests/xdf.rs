@@ -19,7 +19,11 @@ fn events(bytes: &[u8], piece: usize) -> Result<Vec<Event>, Error> {
             all.push(event);
         }
     }
-    all.extend(parser.finish()?);
+    parser.finish();
+    while let Some(event) = parser.next()? {
+        all.push(event);
+    }
+    assert_eq!(parser.next()?, None);
     Ok(all)
 }
 

@@ -37,7 +37,7 @@
  * Since: plugins-mvp-0.1.0
  */
 use super::{
-    OnLost, TimestampSource, caps,
+    OnLost, TimestampSource, caps, events,
     receiver::{self, Connected, Item, Next, Receiver, Shared},
     stream::{Before, Counters, Out, RunningTime, Stream},
 };
@@ -725,10 +725,10 @@ impl LslSrc {
         }
         self.ensure_segment();
         let pad = self.obj().src_pad().clone();
-        pad.push_event(gst::event::Tag::new(tags(&connected)));
-        pad.push_event(stream_info(&connected));
-
         let d = &connected.description;
+        pad.push_event(gst::event::Tag::new(events::tags(d)));
+        pad.push_event(events::stream_info(d, &connected.channels, &connected.xml));
+
         let delay = match settings.device_delay {
             -1 => d.offset_mean.unwrap_or(0.0),
             ns => ns as f64 / 1e9,
@@ -940,56 +940,4 @@ fn is_monotonic_system_clock(clock: &gst::Clock) -> bool {
     system.property::<gst::ClockType>("clock-type") == gst::ClockType::Monotonic
         && internal == external
         && num == den
-}
-
-fn tags(connected: &Connected) -> gst::TagList {
-    let d = &connected.description;
-    let mut tags = gst::TagList::new();
-    {
-        let tags = tags.make_mut();
-        tags.set_scope(gst::TagScope::Stream);
-        for (key, value) in [
-            ("lsl-type", &d.stream_type),
-            ("lsl-source-id", &d.source_id),
-            ("lsl-hostname", &d.hostname),
-        ] {
-            if !value.is_empty() {
-                tags.add::<gst::tags::ExtendedComment>(
-                    &format!("{key}={value}").as_str(),
-                    gst::TagMergeMode::Append,
-                );
-            }
-        }
-        if !d.name.is_empty() {
-            tags.add::<gst::tags::Title>(&d.name.as_str(), gst::TagMergeMode::Append);
-        }
-    }
-    tags
-}
-
-fn stream_info(connected: &Connected) -> gst::Event {
-    let d = &connected.description;
-    let mut s = gst::Structure::builder("lsl/stream-info")
-        .field("name", &d.name)
-        .field("type", &d.stream_type)
-        .field("source-id", &d.source_id)
-        .field("hostname", &d.hostname)
-        .field("uid", &d.uid)
-        .field("session-id", &d.session_id)
-        .field("channels", connected.channels.len() as i32)
-        .field("rate", gst::Fraction::new(d.rate.num, d.rate.den))
-        .field("format", d.format.map_or(String::new(), |f| f.to_string()))
-        .field("created-at", d.created_at)
-        .field("xml", &connected.xml)
-        .build();
-    for (field, texts) in [("channel-labels", &d.labels), ("units", &d.units)] {
-        if !texts.is_empty() {
-            let list = connected
-                .channels
-                .iter()
-                .filter_map(|&c| texts.get(c).map(String::as_str));
-            s.set(field, gst::Array::new(list));
-        }
-    }
-    gst::event::CustomDownstreamSticky::builder(s).build()
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
-mod caps;
+pub(crate) mod caps;
+pub(crate) mod events;
 mod imp;
 mod receiver;
 mod stream;

@@ -15,6 +15,9 @@ pub const MAX_CHANNELS: usize = 1 << 20;
 /// One event holds at most this many samples, or about this many bytes of them.
 const BATCH: usize = 4096;
 const BATCH_BYTES: usize = 256 << 10;
+/// Sample chunks up to this long are looked through before any of their samples is given:
+/// what stands in a damaged one is not to be trusted.
+const CHECKED: u64 = 1 << 20;
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Error {
@@ -72,6 +75,38 @@ struct Known {
     last: Option<f64>,
 }
 
+impl Known {
+    /// Whether `bytes` are exactly `count` samples.
+    fn check(&self, bytes: &[u8], count: u64) -> Result<(), Stop> {
+        let mut c = Cursor { bytes, at: 0 };
+        for _ in 0..count {
+            match c.array()? {
+                [0] => (),
+                [8] => drop(c.take(8)?),
+                [n] => return Err(stamp_damage(n)),
+            }
+            if self.format == Format::Text {
+                for _ in 0..self.channels {
+                    let n = c.length()?;
+                    c.take(usize::try_from(n).unwrap_or(usize::MAX))?;
+                }
+            } else {
+                c.take(self.format.size() * self.channels)?;
+            }
+        }
+        match c.at == bytes.len() {
+            true => Ok(()),
+            false => Err(Stop::Damage(TOO_LONG.into())),
+        }
+    }
+}
+
+const TOO_LONG: &str = "it holds more bytes than its samples need";
+
+fn stamp_damage(n: u8) -> Stop {
+    Stop::Damage(format!("a stamp of {n} bytes, expected 0 or 8"))
+}
+
 #[derive(Debug, Clone, Copy)]
 enum State {
     Magic,
@@ -107,6 +142,7 @@ pub struct Parser {
     streams: HashMap<u32, Option<Known>>,
     /// Sample chunks are passed over.
     headers_only: bool,
+    ending: bool,
 }
 
 impl Default for Parser {
@@ -118,6 +154,7 @@ impl Default for Parser {
             state: State::Magic,
             streams: HashMap::new(),
             headers_only: false,
+            ending: false,
         }
     }
 }
@@ -212,11 +249,22 @@ impl Parser {
         self.read = 0;
         self.position = mark.at;
         self.state = State::Chunk;
+        self.ending = false;
         for (id, last) in &mark.last {
             if let Some(Some(stream)) = self.streams.get_mut(id) {
                 stream.last = *last;
             }
         }
+    }
+
+    /// Goes back to the beginning, keeping the descriptions; the next byte to feed is the
+    /// fifth.
+    pub fn rewind(&mut self) {
+        let last = self.streams.keys().map(|id| (*id, Some(0.0))).collect();
+        self.resume(&Resume {
+            at: MAGIC.len() as u64,
+            last,
+        });
     }
 
     /// How many bytes from [`Parser::position`] need not be fed; they count as fed.
@@ -236,7 +284,8 @@ impl Parser {
         self.position += n as u64;
     }
 
-    /// The next thing that the bytes so far tell; `None`: feed more.
+    /// The next thing that the bytes so far tell; `None`: feed more, or the end after
+    /// [`Parser::finish`].
     ///
     /// # Errors
     /// When it is no XDF at all.
@@ -247,7 +296,7 @@ impl Parser {
                 State::Magic => {
                     let bytes = &self.buffer[self.read..];
                     if bytes.len() < MAGIC.len() {
-                        return Ok(None);
+                        return self.end();
                     }
                     if !bytes.starts_with(MAGIC) {
                         let hint = if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -273,20 +322,20 @@ impl Parser {
                     };
                     match n == left {
                         true => continue,
-                        false => return Ok(None),
+                        false => return self.end(),
                     }
                 }
                 State::Resync => {
                     if self.resync() {
                         return Ok(Some(Event::Boundary));
                     }
-                    return Ok(None);
+                    return self.end();
                 }
             };
             match step {
                 Ok(Some(event)) => return Ok(Some(event)),
                 Ok(None) => continue,
-                Err(Stop::More) => return Ok(None),
+                Err(Stop::More) => return self.end(),
                 Err(Stop::Damage(what)) => {
                     self.state = State::Resync;
                     for stream in self.streams.values_mut().flatten() {
@@ -298,12 +347,16 @@ impl Parser {
         }
     }
 
-    /// No more bytes will come: tells of a recording that was cut off.
-    ///
-    /// # Errors
-    /// When it is no XDF at all.
-    pub fn finish(&mut self) -> Result<Option<Event>, Error> {
+    /// No more bytes will come: what is left follows from [`Parser::next`], and whether the
+    /// recording was cut off.
+    pub fn finish(&mut self) {
+        self.ending = true;
+    }
+
+    /// What there is to say when all bytes are read.
+    fn end(&mut self) -> Result<Option<Event>, Error> {
         let what = match self.state {
+            _ if !self.ending => return Ok(None),
             State::Magic => return Err(Error::Empty),
             State::Chunk if self.held() == 0 => return Ok(None),
             State::Resync => "no boundary chunk follows the damage",
@@ -458,7 +511,19 @@ impl Parser {
             other => other,
         };
         let Some(left) = count else {
+            if bytes <= CHECKED && !whole && !self.ending {
+                return Err(Stop::More);
+            }
             let n = c.length().map_err(missing)?;
+            if let Some(Some(stream)) = self.streams.get(&id)
+                && bytes <= CHECKED
+                && whole
+            {
+                stream.check(&mine[c.at..], n).map_err(|what| match what {
+                    Stop::Damage(what) => damage(&what),
+                    more => missing(more),
+                })?;
+            }
             let used = c.at;
             self.consume(used);
             self.state = State::Samples {
@@ -470,7 +535,7 @@ impl Parser {
         };
         if left == 0 {
             if bytes > 0 {
-                return Err(damage("it holds more bytes than its samples need"));
+                return Err(damage(TOO_LONG));
             }
             self.state = State::Chunk;
             return Ok(None);
@@ -495,9 +560,7 @@ impl Parser {
                 let stamp = match c.array::<1>()? {
                     [0] => last.map(|l| l + stream.interval),
                     [8] => Some(f64::from_le_bytes(c.array()?)),
-                    [n] => {
-                        return Err(damage(&format!("a stamp of {n} bytes, expected 0 or 8")));
-                    }
+                    [n] => return Err(stamp_damage(n)),
                 };
                 if stream.format == Format::Text {
                     for _ in 0..stream.channels {
