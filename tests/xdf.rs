@@ -15,15 +15,15 @@ fn events(bytes: &[u8], piece: usize) -> Result<Vec<Event>, Error> {
     let mut all = Vec::new();
     for part in bytes.chunks(piece) {
         parser.feed(part);
-        while let Some(event) = parser.next()? {
+        while let Some(event) = parser.next_event()? {
             all.push(event);
         }
     }
     parser.finish();
-    while let Some(event) = parser.next()? {
+    while let Some(event) = parser.next_event()? {
         all.push(event);
     }
-    assert_eq!(parser.next()?, None);
+    assert_eq!(parser.next_event()?, None);
     Ok(all)
 }
 
@@ -305,7 +305,7 @@ fn memory_does_not_grow_with_the_recording() {
     let block = sample.repeat(500);
     let (mut seen, mut fed, mut held) = (0, 0, 0);
     while fed < 256 << 20 {
-        while let Some(event) = parser.next().expect("XDF") {
+        while let Some(event) = parser.next_event().expect("XDF") {
             if let Event::Samples { stamps, .. } = event {
                 seen += stamps.len();
             }
@@ -319,7 +319,7 @@ fn memory_does_not_grow_with_the_recording() {
 
     let mut parser = Parser::headers_only();
     parser.feed(&x.bytes);
-    while parser.next().expect("XDF").is_some() {}
+    while parser.next_event().expect("XDF").is_some() {}
     assert_eq!(parser.jump(), content - 2 - 4 - 9);
     let mut rest = Xdf {
         width: 1,
@@ -327,7 +327,7 @@ fn memory_does_not_grow_with_the_recording() {
     };
     rest.offset(1, 1.0, 2.0);
     parser.feed(&rest.bytes);
-    assert!(matches!(parser.next(), Ok(Some(Event::Offset(1, _)))));
+    assert!(matches!(parser.next_event(), Ok(Some(Event::Offset(1, _)))));
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn reading_begins_again_at_a_mark() {
     parser.feed(&x.bytes);
     let mut found = Vec::new();
     let mut all = Vec::new();
-    while let Some(event) = parser.next().expect("XDF") {
+    while let Some(event) = parser.next_event().expect("XDF") {
         if let Event::Samples { stamps, .. } = event {
             all.extend(stamps);
             found.extend(parser.mark());
@@ -357,7 +357,7 @@ fn reading_begins_again_at_a_mark() {
     parser.resume(&found[11]);
     parser.feed(&x.bytes[found[11].at as usize..]);
     let mut again = Vec::new();
-    while let Some(Event::Samples { stamps, .. }) = parser.next().expect("XDF") {
+    while let Some(Event::Samples { stamps, .. }) = parser.next_event().expect("XDF") {
         again.extend(stamps);
     }
     assert_eq!(again, all[12..]);

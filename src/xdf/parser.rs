@@ -289,7 +289,7 @@ impl Parser {
     ///
     /// # Errors
     /// When it is no XDF at all.
-    pub fn next(&mut self) -> Result<Option<Event>, Error> {
+    pub fn next_event(&mut self) -> Result<Option<Event>, Error> {
         loop {
             let at = self.position;
             let step = match self.state {
@@ -347,7 +347,7 @@ impl Parser {
         }
     }
 
-    /// No more bytes will come: what is left follows from [`Parser::next`], and whether the
+    /// No more bytes will come: what is left follows from [`Parser::next_event`], and whether the
     /// recording was cut off.
     pub fn finish(&mut self) {
         self.ending = true;

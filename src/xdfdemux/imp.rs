@@ -542,7 +542,7 @@ impl XdfDemux {
     /// Takes all that the parser has.
     fn process(&self, session: &mut Session) -> Result<(), gst::FlowError> {
         loop {
-            let event = session.parser().next().map_err(|e| {
+            let event = session.parser().next_event().map_err(|e| {
                 gst::element_imp_error!(self, gst::StreamError::WrongType, ("{e}"));
                 gst::FlowError::Error
             })?;

@@ -54,14 +54,14 @@ fn each<E>(
     mut event: impl FnMut(&Parser, Event),
 ) -> Result<(), Failed<E>> {
     loop {
-        while let Some(e) = parser.next().map_err(Failed::NoXdf)? {
+        while let Some(e) = parser.next_event().map_err(Failed::NoXdf)? {
             event(parser, e);
         }
         parser.jump();
         let at = parser.position() + parser.held() as u64;
         let Some(buffer) = read(at).map_err(Failed::Read)? else {
             parser.finish();
-            while let Some(e) = parser.next().map_err(Failed::NoXdf)? {
+            while let Some(e) = parser.next_event().map_err(Failed::NoXdf)? {
                 event(parser, e);
             }
             return Ok(());
