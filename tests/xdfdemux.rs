@@ -394,6 +394,23 @@ fn a_damaged_recording_is_played_as_far_as_it_can_be_read() {
 }
 
 #[test]
+fn a_recording_cut_anywhere_ends() {
+    let x = session(2);
+    for (n, cut) in (0..x.bytes.len()).step_by(211).enumerate() {
+        let cut = Xdf {
+            bytes: x.bytes[..cut].to_vec(),
+            width: 1,
+        };
+        let path = file(&cut);
+        let player = Player::new(path.path(), if n % 2 == 0 { PULL } else { PUSH }, SINK);
+        match player.play() {
+            Ok(warnings) => assert!(warnings.len() <= 1, "{warnings:?}"),
+            Err(e) => assert!(cut.bytes.len() < 600, "{}: {e}", cut.bytes.len()),
+        }
+    }
+}
+
+#[test]
 fn seeks_find_the_sample() {
     let x = session(120);
     let whole = &play(&x, PULL)["ecg"];
@@ -600,7 +617,26 @@ fn pyxdf_reads_the_same() {
         resets.floats(1, &[(t, n as f32)]);
         resets.floats(2, &[(remote, n as f32)]);
     }
-    for (name, x) in [("session", session(120)), ("resets", resets)] {
+    // Measurements that went wrong.
+    let mut outliers = Xdf::new();
+    outliers.stream(1, "outliers", 1, "float32", 10.0);
+    for n in 0..1200 {
+        let t = 100.0 + n as f64 / 10.0;
+        if n % 50 == 0 {
+            let wrong = match n {
+                300 => 0.4,
+                750 => -0.02,
+                _ => 2e-5 * (n as f64).sin(),
+            };
+            outliers.offset(1, t, 40.0 + 1e-5 * t + wrong);
+        }
+        outliers.floats(1, &[(t, n as f32)]);
+    }
+    for (name, x) in [
+        ("session", session(120)),
+        ("resets", resets),
+        ("outliers", outliers),
+    ] {
         let path = file(&x);
         let worst = compare(&play(&x, PULL), &pyxdf(&python, path.path()));
         println!("{name}: stamps within {:.1} us of pyxdf", worst * 1e6);
