@@ -841,8 +841,7 @@ fn two_replays_into_the_network_give_the_same_results() {
             tracks: Tracks::default(),
         };
         player.play().expect("EOS");
-        let metas = std::mem::take(&mut *seen.lock().unwrap());
-        metas
+        std::mem::take(&mut *seen.lock().unwrap())
     };
     let first = once();
     assert_eq!(first.len(), 900);
