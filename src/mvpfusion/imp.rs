@@ -258,7 +258,7 @@ impl MvpFusion {
             return None;
         }
         let mut meta = meta(state.sequence);
-        if state.live == Some(false) {
+        if state.live != Some(true) {
             // A measured time would make two runs over the same data differ.
             meta.inference_time = ClockTime::ZERO;
         }
