@@ -182,10 +182,8 @@ impl Timeline {
             Mode::SameHost => self.contradictions = 0,
             Mode::Remote if outcome == Outcome::Reset => self.clock_reset(),
             // The first answer came late, on a busy machine, and looked like another clock.
-            Mode::Remote if self.config.same_host => {
-                if self.offset.best().is_some_and(same_clock) {
-                    self.mode = Mode::SameHost;
-                }
+            Mode::Remote if self.config.same_host && self.offset.best().is_some_and(same_clock) => {
+                self.mode = Mode::SameHost;
             }
             _ => {}
         }
