@@ -158,6 +158,9 @@ struct Session {
     connected: Option<Box<Connected>>,
     clock: Option<(gst::Clock, ClockMap)>,
     counters: Counters,
+    base_time: Option<gst::ClockTime>,
+    /// Running time up to which everything was sent before a pause.
+    resumed: i64,
     end: Option<End>,
     /// Clock offset of the sender before it was lost.
     last_offset: Option<f64>,
@@ -602,6 +605,10 @@ impl LslSrc {
         shared: &Shared,
     ) -> Result<gst::Buffer, gst::FlowError> {
         loop {
+            // The base class lets a call that is under way go on through a pause.
+            if !shared.wait_playing() {
+                return Err(gst::FlowError::Flushing);
+            }
             // First what is ready, in order.
             while let Some(out) = session.stream.as_mut().and_then(|s| s.out.pop_front()) {
                 match out {
@@ -698,18 +705,24 @@ impl LslSrc {
         &self,
         session: &'a mut Session,
     ) -> Option<(&'a mut Stream, Now<'a>, &'a mut Counters)> {
-        let base_time = self.obj().base_time().unwrap_or(gst::ClockTime::ZERO);
+        let base_time = self.obj().base_time();
         let start_time = self.obj().start_time().unwrap_or(gst::ClockTime::ZERO);
+        let start_time = start_time.nseconds() as i64;
+        let stream = session.stream.as_mut()?;
+        if session.base_time.is_some() && session.base_time != base_time {
+            session.resumed = stream.resumed(start_time, &mut session.counters);
+        }
+        session.base_time = base_time;
         let clock = match &session.clock {
             Some((_, map)) => map,
             None => &ClockMap::Same,
         };
         let now = Now {
             clock,
-            base_time: base_time.nseconds() as i64,
-            floor: start_time.nseconds() as i64,
+            base_time: base_time.unwrap_or(gst::ClockTime::ZERO).nseconds() as i64,
+            floor: start_time.max(session.resumed),
         };
-        Some((session.stream.as_mut()?, now, &mut session.counters))
+        Some((stream, now, &mut session.counters))
     }
 
     /// Starts on a stream that was found: caps, events, a new line of time.
