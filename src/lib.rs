@@ -26,6 +26,7 @@ mod common;
 mod emotionoverlay;
 mod emotionserialize;
 mod facetrack;
+mod lslsink;
 mod lslsrc;
 mod mvpfusion;
 
@@ -36,6 +37,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
     common::document();
     lslsrc::register(plugin)?;
+    lslsink::register(plugin)?;
     facetrack::register(plugin)?;
     mvpfusion::register(plugin)?;
     emotionoverlay::register(plugin)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
-mod caps;
+pub mod caps;
 mod imp;
 mod receiver;
 mod stream;
