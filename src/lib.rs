@@ -26,6 +26,7 @@ mod common;
 mod emotionoverlay;
 mod emotionserialize;
 mod facetrack;
+mod lsldeviceprovider;
 mod lslsink;
 mod lslsrc;
 mod mvpfusion;
@@ -38,6 +39,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     common::document();
     lslsrc::register(plugin)?;
     lslsink::register(plugin)?;
+    lsldeviceprovider::register(plugin)?;
     facetrack::register(plugin)?;
     mvpfusion::register(plugin)?;
     emotionoverlay::register(plugin)?;
