@@ -493,6 +493,13 @@ impl Peer {
             .unwrap_or_else(|| panic!("{field} in {line}"))
     }
 
+    /// A line on the peer's stdin.
+    pub fn say(&mut self, line: &str) {
+        use std::io::Write;
+        let stdin = self.child.stdin.as_mut().expect("stdin");
+        writeln!(stdin, "{line}").expect("the peer listens");
+    }
+
     /// As a crash or a pulled plug of the sender's machine does it.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
