@@ -7,10 +7,12 @@
  *
  * The stamps of the samples are the buffers' own times: running time taken back to the
  * LSL clock, as `lslsrc` took it from there, not the time at which they pass here. That
- * is why `sync` is off: samples go out when they arrive. The samples of one buffer are
- * spread evenly over its duration, or by the rate of the caps if it has none. A buffer
- * without a time follows the one before it, the first one ends now. Buffers with the GAP
- * flag hold no samples and are left out.
+ * is why `sync` is off: samples go out when they arrive. To send a file at its own pace
+ * rather than at once, with stamps ahead of time, switch it on.
+ *
+ * The samples of one buffer are spread evenly over its duration, or by the rate of the
+ * caps if it has none. A buffer without a time follows the one before it, the first one
+ * ends now. Buffers with the GAP flag hold no samples and are left out.
  *
  * Text becomes a stream of strings, one sample per buffer; with several channel-labels
  * its lines are the channels. Name, type, labels and units come from the properties,
@@ -20,8 +22,9 @@
  * Results come from emotionserialize: with `every=result` a stream of type `Emotion`,
  * with `every=frame` one of type `VideoFrames`, which ties a film to a recording.
  *
- * Needs liblsl at run time, see the property lsl-library. Starting the stream takes up
- * to some tens of milliseconds; behind a `tee` use a `queue`, as before any sink.
+ * Needs liblsl at run time, see the property lsl-library. Starting a stream takes up to
+ * some tens of milliseconds, ending it for new caps up to 100 ms; sending does not wait for
+ * readers. Behind a `tee` use a `queue`, as before any sink.
  *
  * ## Example pipeline
  * |[
