@@ -14,7 +14,10 @@ use serde_json::Value;
 use std::{
     path::Path,
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -158,16 +161,19 @@ fn labrecorder_records_results_beside_raw_streams() {
         });
     pipeline.set_state(gst::State::Playing).expect("playing");
 
+    let done = Arc::new(AtomicBool::new(false));
     let players: Vec<_> = raw
         .into_iter()
         .map(|(rate, outlet)| {
+            let done = done.clone();
             std::thread::spawn(move || {
                 outlet.wait();
                 let t0 = outlet.now();
-                let count = (12.0 * rate) as u64;
-                outlet.play(t0, 0, count, 8, |n, _| {
-                    (n as f32 / 20.0).sin() + n as f32 * 1e-3
-                });
+                let mut n = 0;
+                while !done.load(Ordering::SeqCst) {
+                    outlet.play(t0, n, n + 8, 8, |n, _| (n as f32 / 20.0).sin());
+                    n += 8;
+                }
                 (t0, rate, outlet)
             })
         })
@@ -193,11 +199,13 @@ fn labrecorder_records_results_beside_raw_streams() {
     );
     recorder.wait("recording");
     let from = library.local_clock();
+    std::thread::sleep(Duration::from_secs(6));
+    let until = library.local_clock();
+    done.store(true, Ordering::SeqCst);
     let players: Vec<_> = players
         .into_iter()
         .map(|p| p.join().expect("player"))
         .collect();
-    let until = library.local_clock();
     recorder.say("stop");
     let read = said(&recorder, "read");
     let base = pipeline.base_time().expect("base time").nseconds() as f64 / 1e9;
