@@ -91,7 +91,7 @@ frames=$((seconds * fps))
 line="multifilesrc location=target/media/face/%05d.jpg loop=true num-buffers=$frames caps=image/jpeg,framerate=$fps/1
   ! jpegdec ! identity sync=true ! videoconvert ! facetrack sync=live ! fusion.
 $body_line
-mvpfusion name=fusion model=models/default sync=live ! tee name=t
+mvpfusion name=fusion model=models/default ! tee name=t
 t. ! queue ! emotionoverlay show=label+bars+coverage+traces+model+face+waiting
   ! textoverlay text='$note' halignment=right valignment=top line-alignment=right xpad=10 ypad=10 font-desc='Sans 8' shaded-background=true
   ! videoconvert ! vp8enc deadline=1 cpu-used=-8 target-bitrate=1500000 keyframe-max-dist=$fps

@@ -45,8 +45,8 @@ packages=(
   python3 python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
   ca-certificates
 )
-# fakevideosink, the test sink that takes overlay compositions
-[ $extras = demo ] || packages+=(gstreamer1.0-plugins-bad)
+# fakevideosink, the test sink that takes overlay compositions; gst-device-monitor-1.0
+[ $extras = demo ] || packages+=(gstreamer1.0-plugins-bad gstreamer1.0-plugins-base-apps)
 if command -v dpkg-query >/dev/null; then
   missing=()
   for p in "${packages[@]}"; do

@@ -27,6 +27,8 @@ mod common;
 mod emotionoverlay;
 mod emotionserialize;
 mod facetrack;
+mod lsldeviceprovider;
+mod lslsink;
 mod lslsrc;
 mod mvpfusion;
 mod xdfdemux;
@@ -38,6 +40,8 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
     common::document();
     lslsrc::register(plugin)?;
+    lslsink::register(plugin)?;
+    lsldeviceprovider::register(plugin)?;
     facetrack::register(plugin)?;
     mvpfusion::register(plugin)?;
     emotionoverlay::register(plugin)?;

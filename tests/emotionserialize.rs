@@ -405,3 +405,157 @@ fn a_write_error_ends_the_stream() {
         "{e}"
     );
 }
+
+const LSL: &str = "application/x-lsl";
+
+/// As [`harness`], before an element that takes samples only.
+fn sample_harness(properties: &str) -> Harness {
+    init();
+    let mut h = Harness::new_parse(&format!("emotionserialize {properties}"));
+    h.set_sink_caps_str(LSL);
+    h.set_src_caps_str(CAPS);
+    h
+}
+
+/// Running time and values of the samples that wait at the harness' sink pad.
+fn samples(h: &mut Harness) -> Vec<(u64, Vec<f64>)> {
+    std::iter::from_fn(|| h.try_pull())
+        .map(|buffer| {
+            let map = buffer.map_readable().expect("readable");
+            let (values, rest) = map.as_chunks::<8>();
+            assert!(rest.is_empty());
+            let values = values.iter().map(|b| f64::from_le_bytes(*b)).collect();
+            (buffer.pts().expect("a time").nseconds(), values)
+        })
+        .collect()
+}
+
+fn sticky_caps(h: &Harness) -> gst::Caps {
+    h.sinkpad()
+        .and_then(|p| p.current_caps())
+        .expect("caps downstream")
+}
+
+#[test]
+fn results_are_samples_at_the_end_of_their_window() {
+    let mut h = sample_harness("");
+    // Running time starts at 10 s of this film; the samples know nothing of that.
+    let mut segment = gst::FormattedSegment::<ClockTime>::new();
+    segment.set_start(ClockTime::from_seconds(10));
+    assert!(h.push_event(gst::event::Segment::new(&segment)));
+    let at = |n: u64| {
+        let mut f = frame(n);
+        f.get_mut()
+            .expect("own buffer")
+            .set_pts(ClockTime::from_seconds(10) + ClockTime::from_mseconds(40 * n));
+        f
+    };
+    h.push(at(0)).expect("push");
+    for (n, sequence) in [(60, 1), (61, 1), (90, 2)] {
+        h.push(with(at(n), &result(sequence))).expect("push");
+    }
+    assert_eq!(
+        samples(&mut h),
+        [1, 2].map(|s| (s * 1_000_000_000, vec![1.0 / 3.0, 0.75, 0.5, 0.5, 0.5]))
+    );
+    let caps = sticky_caps(&h);
+    let s = caps.structure(0).expect("caps");
+    assert_eq!(s.name(), LSL);
+    assert_eq!(s.get("stream-type"), Ok("Emotion"));
+    assert_eq!(
+        s.get("channel-labels"),
+        Ok("valence,arousal,confidence,coverage-video,coverage-eda")
+    );
+    assert_eq!(
+        s.get("units"),
+        Ok("probability,probability,ratio,ratio,ratio")
+    );
+    assert_eq!((s.get("channels"), s.get("format")), (Ok(5), Ok("F64LE")));
+    assert_eq!(s.get("rate"), Ok(gst::Fraction::new(0, 1)));
+
+    // Nothing before the caps; the segment is of running time; frames between are gaps.
+    let seen = events(&mut h);
+    let order: Vec<_> = seen.iter().map(|e| e.type_()).collect();
+    let position = |t| order.iter().position(|o| *o == t).expect("sent");
+    assert!(position(gst::EventType::StreamStart) < position(gst::EventType::Caps));
+    assert!(position(gst::EventType::Caps) < position(gst::EventType::Segment));
+    assert!(position(gst::EventType::Segment) < position(gst::EventType::Gap));
+    let segments: Vec<_> = seen
+        .iter()
+        .filter_map(|e| match e.view() {
+            gst::EventView::Segment(s) => Some(s.segment().start().value()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(segments, [0]);
+    let gaps: Vec<_> = seen
+        .iter()
+        .filter_map(|e| match e.view() {
+            gst::EventView::Gap(g) => Some(g.get().0.mseconds()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gaps, [61 * 40]);
+
+    // A model with other modalities is another stream.
+    let mut other = result(3);
+    other.modalities.pop();
+    h.push(with(at(100), &other)).expect("push");
+    assert_eq!(samples(&mut h)[0].1.len(), 4);
+    let caps = sticky_caps(&h);
+    assert_eq!(caps.structure(0).expect("caps").get("channels"), Ok(4));
+}
+
+#[test]
+fn frames_are_samples_with_their_number_and_time() {
+    let mut h = sample_harness("every=frame");
+    let mut segment = gst::FormattedSegment::<ClockTime>::new();
+    segment.set_start(ClockTime::from_mseconds(40));
+    segment.set_time(ClockTime::from_seconds(5));
+    assert!(h.push_event(gst::event::Segment::new(&segment)));
+    h.push(frame(1)).expect("push");
+    h.push(with(frame(2), &result(7))).expect("push");
+    let seen = samples(&mut h);
+    assert_eq!((seen[0].0, seen[1].0), (0, 40_000_000));
+    assert_eq!(seen[0].1[..2], [0.0, 5.0]);
+    assert!(seen[0].1[2..].iter().all(|v| v.is_nan()));
+    assert_eq!(seen[1].1, [1.0, 5.04, 1.0 / 3.0, 0.75, 0.5]);
+    let caps = sticky_caps(&h);
+    let s = caps.structure(0).expect("caps");
+    assert_eq!(s.get("stream-type"), Ok("VideoFrames"));
+    assert_eq!(
+        s.get("channel-labels"),
+        Ok("frame,frame-time,valence,arousal,confidence")
+    );
+    assert_eq!(s.get("units").map(|u: &str| u.split(',').count()), Ok(5));
+
+    // A flush wants the segment again.
+    assert!(h.push_event(gst::event::FlushStart::new()));
+    assert!(h.push_event(gst::event::FlushStop::new(true)));
+    events(&mut h);
+    assert!(h.push_event(gst::event::Segment::new(
+        &gst::FormattedSegment::<ClockTime>::new()
+    )));
+    h.push(frame(3)).expect("push after flush");
+    assert_eq!(samples(&mut h)[0].0, 120_000_000);
+    assert!(
+        events(&mut h)
+            .iter()
+            .any(|e| e.type_() == gst::EventType::Segment)
+    );
+}
+
+#[test]
+fn no_result_ever_and_still_an_end_for_samples() {
+    for live in ["false", "true"] {
+        run(
+            &format!(
+                "videotestsrc num-buffers=15 is-live={live} ! {CAPS} ! identity name=in ! tee name=t \
+                 t. ! queue ! fakesink sync=true   t. ! queue ! emotionserialize \
+                 ! {LSL} ! fakesink async=false"
+            ),
+            false,
+        )
+        .unwrap_or_else(|e| panic!("live={live}: {e}"));
+    }
+}

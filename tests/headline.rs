@@ -261,7 +261,15 @@ fn gst_inspect_tells_everything_without_the_libraries() {
             "emotionoverlay",
             "show position font-desc max-age min-confidence",
         ),
-        ("emotionserialize", "every application/x-json"),
+        (
+            "lslsink",
+            "stream-name stream-type source-id channel-labels units lsl-library stats \
+             application/x-lsl audio/x-raw text/x-raw",
+        ),
+        (
+            "emotionserialize",
+            "every application/x-json application/x-lsl",
+        ),
     ] {
         assert!(plugin.contains(element), "{plugin}");
         let page = inspect(element);

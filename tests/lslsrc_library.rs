@@ -56,8 +56,12 @@ fn system_has_one() -> bool {
 
 /// Starts a lslsrc and returns its error.
 fn start(properties: &str) -> Result<gst::Element, String> {
+    start_element(&format!("lslsrc {properties}"))
+}
+
+fn start_element(description: &str) -> Result<gst::Element, String> {
     init();
-    let src = gst::parse::launch(&format!("lslsrc {properties}")).expect("element");
+    let src = gst::parse::launch(description).expect("element");
     let bus = gst::Bus::new();
     src.set_bus(Some(&bus));
     let result = src.set_state(gst::State::Paused);
@@ -115,6 +119,17 @@ fn without_a_library_the_error_helps() {
 #[ignore = "run by without_a_library_the_error_helps"]
 fn case_none() {
     println!("ERROR {}", start("").expect_err("no library"));
+    let e = start_element("lslsink").expect_err("no library");
+    assert!(
+        e.contains("lsl-library") && e.contains("pip install pylsl"),
+        "{e}"
+    );
+    // No devices then, and no harm.
+    let provider = gst::DeviceProviderFactory::by_name("lsldeviceprovider").expect("registered");
+    assert_eq!(provider.devices().len(), 0);
+    provider.start().expect("start");
+    assert_eq!(provider.devices().len(), 0);
+    provider.stop();
 }
 
 #[test]
@@ -191,7 +206,10 @@ fn inspect_needs_no_library() {
         return skip("no gst-inspect-1.0");
     };
     let text = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success() && text.contains("lslsrc"), "{text}");
+    assert!(out.status.success(), "{text}");
+    for feature in ["lslsrc", "lslsink", "lsldeviceprovider"] {
+        assert!(text.contains(feature), "{feature} in {text}");
+    }
     let out = Command::new("gst-inspect-1.0")
         .arg("lslsrc")
         .env_remove("LSL_LIBRARY")

@@ -140,6 +140,20 @@ fn a_pause_is_a_pause() {
         }
     }
     assert!(line.stat::<u64>("dropped") >= 90);
+    let mut marked = Vec::new();
+    let mut first = 0;
+    for s in line.seen() {
+        if let Seen::Buffer { flags, data, .. } = s {
+            if flags.contains(gst::BufferFlags::DISCONT) {
+                marked.push(values[first]);
+            }
+            first += data.len() / 4;
+        }
+    }
+    assert!(
+        matches!(marked[..], [0, after] if (190..215).contains(&after)),
+        "at the start and after the pause: {marked:?}"
+    );
 }
 
 #[test]
@@ -339,15 +353,21 @@ fn arrival_is_when_it_came() {
         out.push(&[n as f32], &[77.0]);
     }
     line.until("samples", |l| l.bytes().len() == 400);
-    let times = times(&line);
-    assert_eq!(times.len(), 100);
-    let mut errors: Vec<i64> = times
-        .iter()
-        .enumerate()
-        .map(|(n, pts)| pts - line.running_time(t0 + n as f64 / 50.0))
-        .collect();
+    // On a busy machine some come together.
+    let mut errors = Vec::new();
+    let mut n = 0;
+    for s in line.seen() {
+        if let Seen::Buffer { pts, data, .. } = s {
+            errors.push(pts as i64 - line.running_time(t0 + n as f64 / 50.0));
+            n += data.len() / 4;
+        }
+    }
+    assert!(errors.len() > 50, "{}", errors.len());
     errors.sort();
-    assert!((-2_000_000..20_000_000).contains(&errors[50]), "{errors:?}");
+    assert!(
+        (-2_000_000..20_000_000).contains(&errors[errors.len() / 2]),
+        "{errors:?}"
+    );
     assert_eq!(line.stat::<String>("timestamp-mode"), "arrival");
 }
 

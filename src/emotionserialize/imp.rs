@@ -17,15 +17,34 @@
  * Frames without a line are GAP events downstream, so that a live pipeline
  * prerolls and ends in order even if no result ever comes.
  *
+ * An element that takes `application/x-lsl`, such as lslsink, gets numbers instead, one
+ * sample of 64-bit floats per buffer. With `every=result` the stream is of type `Emotion`
+ * with the channels `valence`, `arousal`, `confidence` and one `coverage-<modality>` per
+ * modality; its times are the ends of the windows. With `every=frame` it is of type
+ * `VideoFrames` with the channels `frame` (from 0), `frame-time` (seconds from the start
+ * of the film), `valence`, `arousal` and `confidence` (NaN while there is no result); its
+ * times are those of the frames, which ties a film to a recording. These streams are in
+ * running time: their segment starts at 0 and stays. The caps of `Emotion` come with the
+ * first result. `face-units` is for lines only.
+ *
  * ## Example launch line
  * |[
  * gst-launch-1.0 filesrc location=face.webm ! decodebin ! videoconvert ! facetrack ! \
  *   mvpfusion model=models/default ! emotionserialize ! filesink location=emotion.jsonl
  * ]|
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! facetrack ! mvpfusion model=models/default ! \
+ *   emotionserialize every=frame ! lslsink stream-name=Camera
+ * ]| A stream for LabRecorder that says when each frame was taken.
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::{Every, json::Line};
+use super::{
+    Every,
+    json::Line,
+    stream::{self, Layout},
+};
+use crate::lslsrc::caps::LSL;
 use crate::meta::{EMOTION_META, EmotionMeta, FaceUnitsMeta};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -34,7 +53,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "emotionserialize",
         gst::DebugColorFlags::empty(),
-        Some("Emotion results as JSON lines"),
+        Some("Emotion results as data"),
     )
 });
 
@@ -57,10 +76,21 @@ impl Default for Settings {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Lines,
+    Samples,
+}
+
 #[derive(Default)]
 struct State {
     segment: Option<gst::FormattedSegment<ClockTime>>,
+    output: Option<Output>,
     caps_sent: bool,
+    /// Of the samples, as the caps that were sent last say.
+    layout: Option<Layout>,
+    /// The segment of the samples is to be sent behind their caps.
+    segment_due: bool,
     /// Frames since the start of the stream; a seek does not turn it back.
     frames: u64,
     /// Result that was written last.
@@ -70,6 +100,14 @@ struct State {
     unreadable: bool,
     /// The next buffer follows a gap in the video.
     discont: bool,
+}
+
+/// What a frame gives.
+enum Entry {
+    None,
+    Line(serde_json::Result<Vec<u8>>),
+    /// A sample with its running time.
+    Sample(Layout, Vec<u8>, ClockTime),
 }
 
 pub struct EmotionSerialize {
@@ -90,13 +128,16 @@ impl EmotionSerialize {
         _pad: &gst::Pad,
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        self.send_caps()?;
+        let output = self.output();
+        if output == Output::Lines {
+            self.send_caps()?;
+        }
         let settings = *lock(&self.settings);
         let result = EmotionMeta::from_buffer(&buffer);
         let has_meta =
             result.is_some() || gst::meta::CustomMeta::from_buffer(&buffer, EMOTION_META).is_ok();
 
-        let (line, discont) = {
+        let (entry, running_time, discont) = {
             let mut state = lock(&self.state);
             if has_meta && result.is_none() && !state.unreadable {
                 state.unreadable = true;
@@ -111,6 +152,9 @@ impl EmotionSerialize {
             }
             let frame = state.frames;
             state.frames += 1;
+            let running_time = buffer
+                .pts()
+                .and_then(|pts| state.segment.as_ref()?.to_running_time(pts));
             if settings.face_units {
                 let faces = FaceUnitsMeta::all_from_buffer(&buffer);
                 if !faces.is_empty() || settings.every == Every::Frame {
@@ -125,23 +169,53 @@ impl EmotionSerialize {
                     state.sequence = Some(r.sequence);
                 }
                 let faces = std::mem::take(&mut state.faces);
-                let line = Line {
-                    frame,
-                    pts: buffer.pts(),
-                    running_time: buffer
-                        .pts()
-                        .and_then(|pts| state.segment.as_ref()?.to_running_time(pts)),
-                    result: result.as_ref(),
-                    faces: settings.face_units.then_some(&faces),
+                let entry = match output {
+                    Output::Lines => Entry::Line(
+                        Line {
+                            frame,
+                            pts: buffer.pts(),
+                            running_time,
+                            result: result.as_ref(),
+                            faces: settings.face_units.then_some(&faces),
+                        }
+                        .to_bytes(),
+                    ),
+                    Output::Samples => match (settings.every, &result, running_time) {
+                        (Every::Result, Some(r), _) => Entry::Sample(
+                            Layout::of_result(r),
+                            stream::result_sample(r),
+                            r.window_end,
+                        ),
+                        (Every::Frame, r, Some(time)) => {
+                            let position = buffer
+                                .pts()
+                                .and_then(|pts| state.segment.as_ref()?.to_stream_time(pts));
+                            let sample = stream::frame_sample(frame, position, r.as_ref());
+                            Entry::Sample(Layout::Frames, sample, time)
+                        }
+                        // Without a time there is nothing to stamp it with.
+                        _ => Entry::None,
+                    },
                 };
-                (Some(line.to_bytes()), std::mem::take(&mut state.discont))
+                (entry, running_time, std::mem::take(&mut state.discont))
             } else {
-                (None, false)
+                (Entry::None, running_time, false)
             }
         };
 
-        match line {
-            Some(Ok(bytes)) => {
+        match entry {
+            Entry::Sample(layout, bytes, time) => {
+                self.send_layout(layout)?;
+                let mut out = gst::Buffer::from_mut_slice(bytes);
+                if let Some(out) = out.get_mut() {
+                    out.set_pts(time);
+                    if discont {
+                        out.set_flags(gst::BufferFlags::DISCONT);
+                    }
+                }
+                self.srcpad.push(out)
+            }
+            Entry::Line(Ok(bytes)) => {
                 let mut out = gst::Buffer::from_mut_slice(bytes);
                 if let Some(out) = out.get_mut() {
                     out.set_pts(buffer.pts());
@@ -152,7 +226,7 @@ impl EmotionSerialize {
                 }
                 self.srcpad.push(out)
             }
-            Some(Err(e)) => {
+            Entry::Line(Err(e)) => {
                 gst::element_imp_error!(
                     self,
                     gst::StreamError::Encode,
@@ -161,8 +235,14 @@ impl EmotionSerialize {
                 );
                 Err(gst::FlowError::Error)
             }
-            None => {
-                if let Some(pts) = buffer.pts() {
+            Entry::None => {
+                let time = match output {
+                    Output::Lines => buffer.pts(),
+                    Output::Samples => running_time,
+                };
+                if let Some(pts) = time
+                    && self.may_send_gaps()
+                {
                     let gap = gst::event::Gap::builder(pts)
                         .duration(buffer.duration())
                         .build();
@@ -174,7 +254,52 @@ impl EmotionSerialize {
         }
     }
 
-    /// Sends our caps once, before the segment.
+    /// Lines unless downstream takes samples only; asked once per stream.
+    fn output(&self) -> Output {
+        if let Some(output) = lock(&self.state).output {
+            return output;
+        }
+        let ours = self.srcpad.pad_template_caps();
+        let common = self.srcpad.peer_query_caps(Some(&ours));
+        let samples = common.structure(0).is_some_and(|s| s.name() == LSL);
+        let output = match samples {
+            true => Output::Samples,
+            false => Output::Lines,
+        };
+        *lock(&self.state).output.get_or_insert(output)
+    }
+
+    /// A GAP belongs behind a segment, and that behind the caps.
+    fn may_send_gaps(&self) -> bool {
+        let state = lock(&self.state);
+        state.output == Some(Output::Lines) || (state.layout.is_some() && !state.segment_due)
+    }
+
+    /// Sends the caps of samples when they changed, and the segment behind them.
+    fn send_layout(&self, layout: Layout) -> Result<(), gst::FlowError> {
+        if lock(&self.state).layout.as_ref() != Some(&layout) {
+            let caps = layout.caps();
+            if !self.srcpad.push_event(gst::event::Caps::new(&caps)) {
+                return Err(self.refusal());
+            }
+            lock(&self.state).layout = Some(layout);
+        }
+        if std::mem::take(&mut lock(&self.state).segment_due) {
+            let segment = gst::FormattedSegment::<ClockTime>::new();
+            self.srcpad.push_event(gst::event::Segment::new(&segment));
+        }
+        Ok(())
+    }
+
+    fn refusal(&self) -> gst::FlowError {
+        if self.srcpad.pad_flags().contains(gst::PadFlags::FLUSHING) {
+            gst::FlowError::Flushing
+        } else {
+            gst::FlowError::NotNegotiated
+        }
+    }
+
+    /// Sends the caps of lines once, before the segment.
     fn send_caps(&self) -> Result<(), gst::FlowError> {
         if std::mem::replace(&mut lock(&self.state).caps_sent, true) {
             return Ok(());
@@ -184,13 +309,7 @@ impl EmotionSerialize {
             Ok(())
         } else {
             lock(&self.state).caps_sent = false;
-            Err(
-                if self.srcpad.pad_flags().contains(gst::PadFlags::FLUSHING) {
-                    gst::FlowError::Flushing
-                } else {
-                    gst::FlowError::NotNegotiated
-                },
-            )
+            Err(self.refusal())
         }
     }
 
@@ -209,12 +328,32 @@ impl EmotionSerialize {
                 return self.srcpad.push_event(builder.build());
             }
             // Ours go out instead.
-            gst::EventView::Caps(_) => return self.send_caps().is_ok(),
-            gst::EventView::Segment(e) => {
-                // A failure shows when the first line is pushed.
-                let _ = self.send_caps();
-                lock(&self.state).segment = e.segment().downcast_ref::<ClockTime>().cloned();
+            gst::EventView::Caps(_) => {
+                return self.output() == Output::Samples || self.send_caps().is_ok();
             }
+            gst::EventView::Segment(e) => {
+                let output = self.output();
+                let layout = {
+                    let mut state = lock(&self.state);
+                    state.segment = e.segment().downcast_ref::<ClockTime>().cloned();
+                    state.segment_due = output == Output::Samples;
+                    state.layout.clone()
+                };
+                // A failure shows when the next line or sample is pushed.
+                let _ = match (output, layout) {
+                    (Output::Lines, _) => self.send_caps(),
+                    (Output::Samples, Some(layout)) => self.send_layout(layout),
+                    (Output::Samples, None) if lock(&self.settings).every == Every::Frame => {
+                        self.send_layout(Layout::Frames)
+                    }
+                    _ => Ok(()),
+                };
+                if output == Output::Samples {
+                    return true;
+                }
+            }
+            // Of the video, in its time; each frame without a sample makes one of ours.
+            gst::EventView::Gap(_) if self.output() == Output::Samples => return true,
             gst::EventView::FlushStop(_) => {
                 let mut state = lock(&self.state);
                 state.segment = None;
@@ -290,7 +429,7 @@ impl ObjectImpl for EmotionSerialize {
             vec![
                 glib::ParamSpecEnum::builder_with_default::<Every>("every", DEFAULT_EVERY)
                     .nick("Every")
-                    .blurb("What gets a line: each new result or each frame")
+                    .blurb("What gets a line or a sample: each new result or each frame")
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecBoolean::builder("face-units")
@@ -341,7 +480,7 @@ impl ElementImpl for EmotionSerialize {
             gst::subclass::ElementMetadata::new(
                 "Emotion serializer",
                 "Codec/Encoder/Metadata",
-                "Writes the emotion results that video frames carry as lines of JSON",
+                "Turns the emotion results that video frames carry into lines of JSON or LSL samples",
                 "gst-plugin-mvp developers",
             )
         });
@@ -351,10 +490,11 @@ impl ElementImpl for EmotionSerialize {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let any = gst::Caps::builder("video/x-raw").any_features().build();
-            let json = gst::Caps::new_empty_simple(MEDIA_TYPE);
+            let mut data = gst::Caps::new_empty_simple(MEDIA_TYPE);
+            data.merge(stream::template());
             [
                 ("sink", gst::PadDirection::Sink, any),
-                ("src", gst::PadDirection::Src, json),
+                ("src", gst::PadDirection::Src, data),
             ]
             .into_iter()
             .filter_map(|(name, direction, caps)| {

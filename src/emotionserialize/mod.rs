@@ -3,8 +3,9 @@ use gst::{glib, prelude::*};
 
 mod imp;
 pub mod json;
+mod stream;
 
-/// When `emotionserialize` writes a line.
+/// When `emotionserialize` writes a line or sends a sample.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[repr(i32)]
 #[enum_type(name = "GstEmotionSerializeEvery")]

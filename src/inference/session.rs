@@ -174,7 +174,7 @@ impl Runtime {
                     if options.provider != Provider::Auto {
                         return Err(Error::Provider { provider, reason });
                     }
-                    warnings.push(format!("{provider}: {reason}"));
+                    warnings.push(format!("{provider}: {}", reason.trim_end_matches('.')));
                 }
                 Err(e) => return Err(e),
             }

@@ -15,7 +15,7 @@ pub use info::{Description, Format, NewStream, Rate, StreamInfo};
 pub use inlet::{Chunk, Correction, Inlet};
 pub use library::{ENV_VARS, Library};
 pub use outlet::{Number, Outlet};
-pub use resolve::{Query, Resolver};
+pub use resolve::{Query, Resolver, xpath_literal};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -112,7 +112,7 @@ impl std::fmt::Display for Query {
 }
 
 /// XPath 1.0 has no escapes: a text with both quotes is put together.
-fn xpath_literal(s: &str) -> String {
+pub fn xpath_literal(s: &str) -> String {
     if !s.contains('\'') {
         format!("'{s}'")
     } else if !s.contains('"') {

@@ -4,8 +4,8 @@
 use crate::lsl::{Description, Format};
 
 pub const LSL: &str = "application/x-lsl";
-const AUDIO: &str = "audio/x-raw";
-const TEXT: &str = "text/x-raw";
+pub const AUDIO: &str = "audio/x-raw";
+pub const TEXT: &str = "text/x-raw";
 /// What the audio formats of GStreamer hold.
 const AUDIO_CHANNELS: usize = 64;
 
@@ -140,6 +140,13 @@ fn format_name(format: Format) -> &'static str {
         Format::I64 => "S64LE",
         Format::Text => "utf8",
     }
+}
+
+pub fn format_of_name(name: &str) -> Option<Format> {
+    use Format::*;
+    [F32, F64, I8, I16, I32, I64, Text]
+        .into_iter()
+        .find(|f| format_name(*f) == name)
 }
 
 /// A comma inside a text becomes a semicolon: it would make one entry two.

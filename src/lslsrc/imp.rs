@@ -42,8 +42,9 @@ use super::{
     stream::{Before, Counters, Out, RunningTime, Stream},
 };
 use crate::{
+    common::PipelineClock,
     lsl::{Library, Query},
-    timing::{self, ClockPairs, Measurement, Mode, Notice, Timeline},
+    timing::{self, ClockMap, Measurement, Mode, Notice, Timeline},
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{
@@ -69,8 +70,6 @@ const DEFAULT_DATA_TIMEOUT: u64 = 5_000_000_000;
 const DEFAULT_CHUNK_DURATION: u64 = 20_000_000;
 const DEFAULT_DEJITTER: bool = true;
 const DEFAULT_DEVICE_DELAY: i64 = -1;
-/// Two clocks that read the same within this, seconds, are one clock.
-const SAME_CLOCK: f64 = 1e-3;
 /// Offsets of one sender before and after a restart that differ by more, seconds, mean
 /// that its clock started anew.
 const CLOCK_RESET: f64 = 0.05;
@@ -144,20 +143,17 @@ impl Default for Status {
     }
 }
 
-/// The pipeline clock as seen from the LSL clock.
-enum ClockMap {
-    Same,
-    Other(ClockPairs),
-}
-
 /// State of the streaming thread. It is taken out of its mutex while in use, so that
 /// nothing is pushed or posted under a lock.
 #[derive(Default)]
 struct Session {
     stream: Option<Stream>,
     connected: Option<Box<Connected>>,
-    clock: Option<(gst::Clock, ClockMap)>,
+    clock: Option<PipelineClock>,
     counters: Counters,
+    base_time: Option<gst::ClockTime>,
+    /// Running time up to which everything was sent before a pause.
+    resumed: i64,
     end: Option<End>,
     /// Clock offset of the sender before it was lost.
     last_offset: Option<f64>,
@@ -180,12 +176,7 @@ struct Now<'a> {
 
 impl RunningTime for Now<'_> {
     fn at(&self, local: f64) -> i64 {
-        let same = || (local * 1e9).round() as i64;
-        let clock = match self.clock {
-            ClockMap::Same => same(),
-            ClockMap::Other(pairs) => pairs.map(local).unwrap_or_else(same),
-        };
-        clock - self.base_time
+        self.clock.clock(local) - self.base_time
     }
 
     fn floor(&self) -> i64 {
@@ -602,6 +593,10 @@ impl LslSrc {
         shared: &Shared,
     ) -> Result<gst::Buffer, gst::FlowError> {
         loop {
+            // The base class lets a call that is under way go on through a pause.
+            if !shared.wait_playing() {
+                return Err(gst::FlowError::Flushing);
+            }
             // First what is ready, in order.
             while let Some(out) = session.stream.as_mut().and_then(|s| s.out.pop_front()) {
                 match out {
@@ -623,7 +618,9 @@ impl LslSrc {
             }
 
             let now = library.local_clock();
-            self.update_clock(session, library, now);
+            PipelineClock::follow(&mut session.clock, self.obj().clock(), || {
+                library.local_clock()
+            });
             let mut wait = 0.1;
             let mut latency_changed = false;
             if let Some((stream, time, counters)) = self.parts(session) {
@@ -698,18 +695,24 @@ impl LslSrc {
         &self,
         session: &'a mut Session,
     ) -> Option<(&'a mut Stream, Now<'a>, &'a mut Counters)> {
-        let base_time = self.obj().base_time().unwrap_or(gst::ClockTime::ZERO);
+        let base_time = self.obj().base_time();
         let start_time = self.obj().start_time().unwrap_or(gst::ClockTime::ZERO);
-        let clock = match &session.clock {
-            Some((_, map)) => map,
-            None => &ClockMap::Same,
-        };
+        let start_time = start_time.nseconds() as i64;
+        let stream = session.stream.as_mut()?;
+        if session.base_time.is_some() && session.base_time != base_time {
+            session.resumed = stream.resumed(start_time, &mut session.counters);
+        }
+        session.base_time = base_time;
+        let clock = session
+            .clock
+            .as_ref()
+            .map_or(&ClockMap::Same, PipelineClock::map);
         let now = Now {
             clock,
-            base_time: base_time.nseconds() as i64,
-            floor: start_time.nseconds() as i64,
+            base_time: base_time.unwrap_or(gst::ClockTime::ZERO).nseconds() as i64,
+            floor: start_time.max(session.resumed),
         };
-        Some((session.stream.as_mut()?, now, &mut session.counters))
+        Some((stream, now, &mut session.counters))
     }
 
     /// Starts on a stream that was found: caps, events, a new line of time.
@@ -799,40 +802,6 @@ impl LslSrc {
                  data-timeout. With on-lost=wait the element would wait for it to come back")
         );
         gst::FlowError::Error
-    }
-
-    /// Keeps the relation between the LSL clock and the pipeline's.
-    fn update_clock(&self, session: &mut Session, library: &Library, now: f64) {
-        let Some(clock) = self.obj().clock() else {
-            session.clock = None;
-            return;
-        };
-        let read = || ClockPairs::read(|| library.local_clock(), || clock.time().nseconds());
-        if session.clock.as_ref().is_none_or(|(c, _)| *c != clock) {
-            let (local, time) = read();
-            let same =
-                is_monotonic_system_clock(&clock) && (local - time as f64 / 1e9).abs() < SAME_CLOCK;
-            gst::info!(
-                CAT,
-                imp = self,
-                "pipeline clock {} is {}the LSL clock",
-                clock.name(),
-                if same { "" } else { "not " }
-            );
-            let map = if same {
-                ClockMap::Same
-            } else {
-                let mut pairs = ClockPairs::default();
-                pairs.push(local, time);
-                ClockMap::Other(pairs)
-            };
-            session.clock = Some((clock, map));
-        } else if let Some((_, ClockMap::Other(pairs))) = &mut session.clock
-            && pairs.wants_pair(now)
-        {
-            let (local, time) = read();
-            pairs.push(local, time);
-        }
     }
 
     /// Says on the bus what happened; nothing is locked here.
@@ -930,14 +899,4 @@ impl LslSrc {
         }
         stats
     }
-}
-
-fn is_monotonic_system_clock(clock: &gst::Clock) -> bool {
-    let Some(system) = clock.downcast_ref::<gst::SystemClock>() else {
-        return false;
-    };
-    let (internal, external, num, den) = clock.calibration();
-    system.property::<gst::ClockType>("clock-type") == gst::ClockType::Monotonic
-        && internal == external
-        && num == den
 }

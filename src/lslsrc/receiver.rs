@@ -97,6 +97,17 @@ impl Shared {
 
     pub fn set_playing(&self, playing: bool) {
         self.lock().playing = playing;
+        self.changed.notify_all();
+    }
+
+    /// Waits while the pipeline does not play: what comes then has no running time. False
+    /// when flushing.
+    pub fn wait_playing(&self) -> bool {
+        !self
+            .changed
+            .wait_while(self.lock(), |q| !q.flushing && !q.playing)
+            .unwrap_or_else(PoisonError::into_inner)
+            .flushing
     }
 
     pub fn stop(&self) {

@@ -120,6 +120,22 @@ impl Stream {
         self.last = None;
     }
 
+    /// The pipeline plays again after a pause that began at running time `paused`; what was
+    /// taken meanwhile is missing. Returns the end of what was sent, if the pause took hold
+    /// only after that: running time goes on from there.
+    pub fn resumed(&mut self, paused: i64, counters: &mut Counters) -> i64 {
+        self.close(counters);
+        self.mark_lost();
+        let sent = self.position;
+        if sent - paused < SECOND as i64 {
+            sent
+        } else {
+            // Not a pause: somebody set running time back.
+            self.position = 0;
+            0
+        }
+    }
+
     /// Takes what was received; true when the latency changed.
     pub fn take(
         &mut self,

@@ -100,6 +100,40 @@ impl ClockPairs {
         let (l0, c0, speed) = self.line?;
         Some((c0 + (local - l0) * speed).round() as i64)
     }
+
+    /// The inverse of [`ClockPairs::map`].
+    pub fn unmap(&self, clock: i64) -> Option<f64> {
+        let (l0, c0, speed) = self.line?;
+        Some(l0 + (clock as f64 - c0) / speed)
+    }
+}
+
+/// The pipeline's clock (ns) as seen from LSL's local clock (s), and back.
+#[derive(Debug)]
+pub enum ClockMap {
+    /// Both read the same counter.
+    Same,
+    Other(ClockPairs),
+}
+
+impl ClockMap {
+    /// Pipeline clock, nanoseconds, at `local` seconds on the LSL clock.
+    pub fn clock(&self, local: f64) -> i64 {
+        let same = || (local * 1e9).round() as i64;
+        match self {
+            Self::Same => same(),
+            Self::Other(pairs) => pairs.map(local).unwrap_or_else(same),
+        }
+    }
+
+    /// LSL clock, seconds, at `clock` nanoseconds on the pipeline's.
+    pub fn local(&self, clock: i64) -> f64 {
+        let same = || clock as f64 / 1e9;
+        match self {
+            Self::Same => same(),
+            Self::Other(pairs) => pairs.unmap(clock).unwrap_or_else(same),
+        }
+    }
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -151,6 +185,23 @@ mod tests {
             pairs.push(f64::from(n), 905_000_000_000 + n as u64 * 1_000_000_000);
         }
         assert_eq!(pairs.map(22.0), Some(927_000_000_000));
+    }
+
+    #[test]
+    fn there_and_back() {
+        let mut pairs = ClockPairs::default();
+        for n in 0..60 {
+            let t = 3e5 + f64::from(n);
+            pairs.push(t, (7e12 + f64::from(n) * 1e9 * (1.0 - 50e-6)) as u64);
+        }
+        for map in [ClockMap::Same, ClockMap::Other(pairs)] {
+            for n in 0..1000 {
+                let local = 3e5 + 58.0 + f64::from(n) * 0.001234567;
+                let clock = map.clock(local);
+                assert!((map.local(clock) - local).abs() < 2e-9, "{map:?} {local}");
+                assert!((map.clock(map.local(clock)) - clock).abs() <= 1);
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod latency;
 mod offset;
 mod timeline;
 
-pub use clock::ClockPairs;
+pub use clock::{ClockMap, ClockPairs};
 pub use dejitter::{Dejitter, Smoothed};
 pub use latency::{GUESS, SenderAge};
 pub use offset::{Envelope, Measurement, OffsetModel, Outcome, SlewedOffset};

@@ -39,8 +39,21 @@ impl GridRing {
         (k % self.capacity) as usize
     }
 
-    fn holds(&self, k: u64) -> bool {
-        k < self.end && k + self.capacity >= self.end
+    /// The part of the points `first..first + n` that may be held, as runs of adjacent
+    /// slots: the offset into the request, the first slot and the length.
+    fn runs(&self, first: i64, n: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let oldest = self.end.saturating_sub(self.capacity) as i64;
+        let start = first.max(oldest);
+        let stop = (first + n as i64).min(self.end as i64).max(start);
+        let length = (stop - start) as usize;
+        let (offset, slot) = ((start - first) as usize, self.slot(start.max(0) as u64));
+        let before_wrap = length.min(self.capacity as usize - slot);
+        [
+            (offset, slot, before_wrap),
+            (offset + before_wrap, 0, length - before_wrap),
+        ]
+        .into_iter()
+        .filter(|(_, _, length)| *length > 0)
     }
 
     /// Puts point `k`; points that were passed over are empty, older ones are ignored.
@@ -64,22 +77,15 @@ impl GridRing {
     /// (`[n, width]`, zero where there is nothing) and `valid` (`[n]`, 1 or 0).
     /// Returns how many are there.
     pub fn copy(&self, first: i64, values: &mut [f32], valid: &mut [f32]) -> usize {
+        values.fill(0.0);
+        valid.fill(0.0);
         let mut count = 0;
-        let rows = values.chunks_exact_mut(self.width).zip(valid.iter_mut());
-        for (i, (row, flag)) in rows.enumerate() {
-            let at = u64::try_from(first + i as i64)
-                .ok()
-                .filter(|k| self.holds(*k));
-            match at.map(|k| self.slot(k)).filter(|s| self.valid[*s]) {
-                Some(slot) => {
-                    row.copy_from_slice(&self.values[slot * self.width..][..self.width]);
-                    *flag = 1.0;
-                    count += 1;
-                }
-                None => {
-                    row.fill(0.0);
-                    *flag = 0.0;
-                }
+        for (offset, slot, length) in self.runs(first, valid.len()) {
+            for i in (0..length).filter(|i| self.valid[slot + i]) {
+                let (to, from) = ((offset + i) * self.width, (slot + i) * self.width);
+                values[to..][..self.width].copy_from_slice(&self.values[from..][..self.width]);
+                valid[offset + i] = 1.0;
+                count += 1;
             }
         }
         count
@@ -87,11 +93,12 @@ impl GridRing {
 
     /// How many of the `n` points from `first` hold a value.
     pub fn count(&self, first: i64, n: usize) -> usize {
-        let start = first.max(0) as u64;
-        let stop = (first + n as i64).max(0) as u64;
-        (start..stop)
-            .filter(|k| self.holds(*k) && self.valid[self.slot(*k)])
-            .count()
+        self.runs(first, n)
+            .map(|(_, slot, length)| {
+                let run = &self.valid[slot..][..length];
+                run.iter().filter(|valid| **valid).count()
+            })
+            .sum()
     }
 }
 
@@ -113,6 +120,42 @@ mod tests {
         assert_eq!(values[8..12], [5.0, -5.0, 6.0, -6.0]);
         assert_eq!(values[..8], [0.0; 8]);
         assert_eq!(ring.count(1, 8), 2);
+    }
+
+    /// Against the definition, for every request around a ring that has wrapped.
+    #[test]
+    fn every_request_gets_what_is_held() {
+        for end in [0u64, 1, 4, 5, 7, 13] {
+            let mut ring = GridRing::new(1, 5);
+            for k in 0..end {
+                ring.push(k, (k % 3 != 1).then_some(&[k as f32 + 1.0]));
+            }
+            for first in -4..16i64 {
+                for n in 0..9usize {
+                    let want: Vec<f32> = (first..first + n as i64)
+                        .map(|k| {
+                            let held = k >= 0 && k < end as i64 && k + 5 >= end as i64;
+                            if held && k % 3 != 1 {
+                                k as f32 + 1.0
+                            } else {
+                                0.0
+                            }
+                        })
+                        .collect();
+                    let (mut values, mut valid) = (vec![9.0; n], vec![9.0; n]);
+                    let count = ring.copy(first, &mut values, &mut valid);
+                    assert_eq!(values, want, "end {end}, first {first}");
+                    assert_eq!(count, want.iter().filter(|v| **v > 0.0).count());
+                    assert_eq!(count, ring.count(first, n));
+                    assert!(
+                        valid
+                            .iter()
+                            .zip(&want)
+                            .all(|(f, w)| (*f > 0.0) == (*w > 0.0))
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn configure() {
     // Below the ephemeral ports; two tests at the same time rarely have pids 300 apart,
     // and the session keeps them apart even then.
     let base = 17_000 + (pid % 300) * 48;
-    let path = std::env::temp_dir().join(format!("gstmvp-lsl-{pid}.cfg"));
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("lsl-{pid}.cfg"));
     let text = format!(
         "[ports]\nMulticastPort = {base}\nBasePort = {}\nPortRange = 32\nAllowRandomPorts = 1\n\
          IPv6 = disable\n\
@@ -491,6 +491,13 @@ impl Peer {
         json[field]
             .as_f64()
             .unwrap_or_else(|| panic!("{field} in {line}"))
+    }
+
+    /// A line on the peer's stdin.
+    pub fn say(&mut self, line: &str) {
+        use std::io::Write;
+        let stdin = self.child.stdin.as_mut().expect("stdin");
+        writeln!(stdin, "{line}").expect("the peer listens");
     }
 
     /// As a crash or a pulled plug of the sender's machine does it.

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Results and frames as samples of numbers, for `lslsink`.
+
+use crate::{lslsrc::caps::LSL, meta::EmotionMeta};
+
+/// What the samples of a stream are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// valence, arousal, confidence, and the coverage of these modalities.
+    Results(Vec<String>),
+    /// frame, frame-time, valence, arousal, confidence.
+    Frames,
+}
+
+pub fn template() -> gst::Caps {
+    gst::Caps::builder(LSL)
+        .field("format", "F64LE")
+        .field("layout", "interleaved")
+        .field("channels", gst::IntRange::new(1, i32::MAX))
+        .field("rate", gst::Fraction::new(0, 1))
+        .build()
+}
+
+impl Layout {
+    pub fn of_result(result: &EmotionMeta) -> Self {
+        Self::Results(result.modalities.iter().map(|m| m.name.clone()).collect())
+    }
+
+    /// Label and unit of each channel.
+    fn channels(&self) -> Vec<(String, &'static str)> {
+        let answer = [
+            ("valence", "probability"),
+            ("arousal", "probability"),
+            ("confidence", "ratio"),
+        ]
+        .map(|(label, unit)| (label.to_string(), unit));
+        match self {
+            Self::Results(modalities) => answer
+                .into_iter()
+                .chain(
+                    modalities
+                        .iter()
+                        // A comma would make one label two.
+                        .map(|m| (format!("coverage-{}", m.replace(',', ";")), "ratio")),
+                )
+                .collect(),
+            Self::Frames => [("frame".into(), "count"), ("frame-time".into(), "seconds")]
+                .into_iter()
+                .chain(answer)
+                .collect(),
+        }
+    }
+
+    pub fn caps(&self) -> gst::Caps {
+        let channels = self.channels();
+        let (labels, units): (Vec<_>, Vec<_>) =
+            channels.iter().map(|(l, u)| (l.as_str(), *u)).unzip();
+        gst::Caps::builder(LSL)
+            .field("format", "F64LE")
+            .field("layout", "interleaved")
+            .field("channels", channels.len() as i32)
+            .field("rate", gst::Fraction::new(0, 1))
+            .field(
+                "stream-type",
+                match self {
+                    Self::Results(_) => "Emotion",
+                    Self::Frames => "VideoFrames",
+                },
+            )
+            .field("channel-labels", labels.join(","))
+            .field("units", units.join(","))
+            .build()
+    }
+}
+
+/// One sample of [`Layout::Results`].
+pub fn result_sample(r: &EmotionMeta) -> Vec<u8> {
+    bytes(
+        [r.valence, r.arousal, r.confidence]
+            .into_iter()
+            .chain(r.modalities.iter().map(|m| m.coverage)),
+    )
+}
+
+/// One sample of [`Layout::Frames`]; NaN is what is not known.
+pub fn frame_sample(
+    frame: u64,
+    time: Option<gst::ClockTime>,
+    result: Option<&EmotionMeta>,
+) -> Vec<u8> {
+    let time = time.map_or(f64::NAN, |t| t.nseconds() as f64 / 1e9);
+    let answer = result.map_or([f64::NAN; 3], |r| [r.valence, r.arousal, r.confidence]);
+    bytes([frame as f64, time].into_iter().chain(answer))
+}
+
+fn bytes(values: impl Iterator<Item = f64>) -> Vec<u8> {
+    values.flat_map(f64::to_le_bytes).collect()
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MPL-2.0
+use gst::{glib, prelude::*};
+
+mod device;
+mod imp;
+
+glib::wrapper! {
+    pub struct LslDeviceProvider(ObjectSubclass<imp::LslDeviceProvider>)
+        @extends gst::DeviceProvider, gst::Object;
+}
+
+glib::wrapper! {
+    pub struct LslDevice(ObjectSubclass<device::LslDevice>)
+        @extends gst::Device, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    // Monitors leave out providers of rank NONE. Only those who ask for Source/Physio, or
+    // for everything, start this one.
+    gst::DeviceProvider::register(
+        Some(plugin),
+        "lsldeviceprovider",
+        gst::Rank::PRIMARY,
+        LslDeviceProvider::static_type(),
+    )
+}
