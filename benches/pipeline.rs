@@ -19,7 +19,7 @@ const EDA_RATE: f64 = 4.0;
 const ECG_RATE: f64 = 256.0;
 const ECG_CHUNK: usize = 16;
 /// Pairs of runs that the frames per second are compared over.
-const PAIRS: usize = 11;
+const PAIRS: usize = 41;
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -67,7 +67,7 @@ fn sorted(mut values: Vec<f64>) -> Vec<f64> {
 // --- Frames per second, not live -------------------------------------------------
 
 fn frames_per_second(element: &str) -> Result<f64, Failure> {
-    const FRAMES: u32 = 3000;
+    const FRAMES: u32 = 1500;
     let pipeline = gst::parse::launch(&format!(
         "videotestsrc num-buffers={FRAMES} ! video/x-raw,format=I420,width=640,height=480,framerate=30/1 \
          ! {element} name=subject ! fakesink sync=false"

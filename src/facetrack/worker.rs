@@ -292,6 +292,7 @@ impl Drop for Ending<'_> {
 }
 
 fn run(shared: &Shared, element: &glib::WeakRef<super::FaceTrack>, config: Config) {
+    crate::host::work_beside_video();
     let _ending = Ending { shared, element };
     let options = config.options;
     let Some(models) = load(shared, element, config) else {

@@ -30,6 +30,7 @@ pub(super) struct Loaded {
 }
 
 pub(super) fn run(element: &super::MvpFusion, plan: Plan) {
+    crate::host::work_beside_video();
     let imp = element.imp();
     let mut estimator = match load(element, &plan) {
         Ok(estimator) => estimator,
