@@ -18,6 +18,7 @@ pub mod inference;
 pub mod lsl;
 pub mod meta;
 pub mod physio;
+mod stream;
 pub mod timing;
 pub mod window;
 pub mod xdf;

@@ -44,8 +44,8 @@ use super::{
     json::Line,
     stream::{self, Layout},
 };
-use crate::lslsrc::caps::LSL;
 use crate::meta::{EMOTION_META, EmotionMeta, FaceUnitsMeta};
+use crate::stream::caps::LSL;
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Results and frames as samples of numbers, for `lslsink`.
 
-use crate::{lslsrc::caps::LSL, meta::EmotionMeta};
+use crate::{meta::EmotionMeta, stream::caps::LSL};
 
 /// What the samples of a stream are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 use super::imp::{CAT, CLASS};
 use crate::{
     lsl::{Description, xpath_literal},
-    lslsrc::caps,
+    stream::caps,
 };
 use gst::{glib, subclass::prelude::*};
 use std::sync::OnceLock;

@@ -3,7 +3,7 @@
 
 use crate::{
     lsl::{Format, NewStream},
-    lslsrc::caps::{AUDIO, LSL, TEXT, format_of_name, template as source_template},
+    stream::caps::{AUDIO, LSL, TEXT, format_of_name, template as source_template},
 };
 
 /// What the user asked for; unset is up to the caps.

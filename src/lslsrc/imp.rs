@@ -37,13 +37,14 @@
  * Since: plugins-mvp-0.1.0
  */
 use super::{
-    OnLost, TimestampSource, caps, events,
+    OnLost, TimestampSource,
     receiver::{self, Connected, Item, Next, Receiver, Shared},
     stream::{Before, Counters, Out, RunningTime, Stream},
 };
 use crate::{
     common::PipelineClock,
     lsl::{Library, Query},
+    stream::{caps, events},
     timing::{self, ClockMap, Measurement, Mode, Notice, Timeline},
 };
 use gst::{glib, prelude::*, subclass::prelude::*};

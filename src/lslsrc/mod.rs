@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
-pub(crate) mod caps;
-pub(crate) mod events;
 mod imp;
 mod receiver;
 mod stream;

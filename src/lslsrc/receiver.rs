@@ -2,10 +2,11 @@
 //! The thread that talks to liblsl: finds the stream, reads it, finds it again. It holds
 //! only a weak reference to the element and hands everything over through [`Shared`].
 
-use super::{OnLost, caps, imp::CAT};
+use super::{OnLost, imp::CAT};
 use crate::lsl::{
     Chunk, Correction, Description, Error, Inlet, Library, Query, Resolver, StreamInfo,
 };
+use crate::stream::caps;
 use gst::{glib, prelude::*};
 use std::{
     cell::RefCell,

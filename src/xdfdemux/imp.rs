@@ -40,7 +40,7 @@ use super::{
     stream::{Out, Placed, Stream},
 };
 use crate::{
-    lslsrc::{caps, events},
+    stream::{caps, events},
     xdf::{Event, Header, Parser, Values},
 };
 use gst::{glib, prelude::*, subclass::prelude::*};
