@@ -7,9 +7,9 @@
 
 use super::bundle::nanoseconds;
 use super::network::stream_rate;
-use super::{Bundle, Error, Network, TokenWindow};
+use super::{Bundle, Error, Logits, Network, TokenWindow, UnitsGrid};
 use crate::meta::ModalityState;
-use crate::physio::{Conditioner, Counts, Grid, Resampler, SignalSpec};
+use crate::physio::{Conditioner, Counts, Grid, SignalSpec};
 use crate::window::{GridRing, TokenRing};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,8 @@ pub struct Answer {
     /// mean of the video's coverage and the best physiological coverage.
     pub confidence: f64,
     pub classes: Vec<(String, f64)>,
+    /// Before calibration; `None` where no modality can be used.
+    pub logits: Option<Logits>,
     /// Video first, then the bundle's signals.
     pub modalities: Vec<ModalityState>,
     pub warming_up: bool,
@@ -115,6 +117,21 @@ impl SignalTrack {
         self.tally.add(time, 1, conditioner.counts().bad() - bad);
     }
 
+    /// No further sample before running time `time` (ns) will come.
+    pub fn complete(&mut self, time: u64) {
+        if let Some(c) = &mut self.conditioner {
+            c.complete(time);
+        }
+    }
+
+    /// What the network gets of every instant before this one (ns) is as it will be,
+    /// whatever comes.
+    pub fn settled(&self) -> u64 {
+        self.conditioner
+            .as_ref()
+            .map_or(u64::MAX, Conditioner::settled)
+    }
+
     /// The sender has said that samples are missing here.
     pub fn cut(&mut self) {
         if let Some(c) = &mut self.conditioner {
@@ -173,9 +190,7 @@ fn put(ring: &mut GridRing, first: &mut Option<u64>, time: u64, k: u64, value: O
 /// The face units that came.
 #[derive(Debug)]
 pub struct VideoTrack {
-    min_confidence: f64,
-    units: Vec<String>,
-    resampler: Resampler,
+    grid: UnitsGrid,
     ring: GridRing,
     tally: Tally,
     first: Option<u64>,
@@ -185,31 +200,38 @@ pub struct VideoTrack {
 impl VideoTrack {
     /// Unit names in the order of [`VideoTrack::push`].
     pub fn units(&self) -> &[String] {
-        &self.units
+        &self.grid.spec().units
     }
 
     /// The units of a face seen at running time `time` (ns); `confidence` 0–1.
     pub fn push(&mut self, time: u64, confidence: f64, values: &[f64]) {
-        let good = values.len() == self.units.len()
-            && confidence >= self.min_confidence
-            && values.iter().all(|v| v.is_finite());
-        self.tally.add(time, 1, u64::from(!good));
-        if !good {
-            return;
-        }
         let Self {
-            resampler,
+            grid,
             ring,
             first,
             row,
             ..
         } = self;
-        resampler.push(time, values, |k, v| put_row(ring, first, row, time, k, v));
+        let good = grid.push(time, confidence, values, |k, v| {
+            put_row(ring, first, row, time, k, v);
+        });
+        self.tally.add(time, 1, u64::from(!good));
+    }
+
+    /// No further face before running time `time` (ns) will come.
+    pub fn complete(&mut self, time: u64) {
+        self.grid.complete(time);
+    }
+
+    /// What the network gets of every instant before this one (ns) is as it will be,
+    /// whatever comes.
+    pub fn settled(&self) -> u64 {
+        self.grid.settled()
     }
 
     /// Forgets everything, as after a seek.
     pub fn flush(&mut self) {
-        self.resampler = self.resampler.restarted();
+        self.grid = self.grid.restarted();
         self.ring.clear();
         self.tally.chunks.clear();
         self.first = None;
@@ -217,13 +239,13 @@ impl VideoTrack {
 
     fn close(&mut self, end: u64) {
         let Self {
-            resampler,
+            grid,
             ring,
             first,
             row,
             ..
         } = self;
-        resampler.close(end, |k, v| put_row(ring, first, row, end, k, v));
+        grid.close(end, |k, v| put_row(ring, first, row, end, k, v));
     }
 }
 
@@ -246,11 +268,32 @@ fn put_row(
     }
 }
 
+/// The grid values of one modality, as the network gets them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GridWindow {
+    /// `video` or a signal.
+    pub name: String,
+    /// In Hz.
+    pub rate: f64,
+    /// Index on the grid of the first point; negative before time zero.
+    pub first: i64,
+    /// Points before the window, which only encoders look at.
+    pub context: usize,
+    /// Values per point.
+    pub width: usize,
+    /// `[n, width]`, 0 where there is nothing.
+    pub values: Vec<f32>,
+    /// `[n]`, 1 or 0.
+    pub valid: Vec<f32>,
+}
+
 /// What streaming threads fill and the [`Estimator`] reads.
 pub struct Inputs {
     video: Mutex<VideoTrack>,
     signals: Vec<Mutex<SignalTrack>>,
     names: Vec<String>,
+    /// Seconds before a window that encoders look at, by track, video first.
+    contexts: Vec<f64>,
 }
 
 impl Inputs {
@@ -262,9 +305,7 @@ impl Inputs {
         };
         let spec = bundle.video();
         let video = VideoTrack {
-            min_confidence: spec.min_confidence,
-            units: spec.units.clone(),
-            resampler: Resampler::new(Grid::new(spec.rate), nanoseconds(spec.max_gap)),
+            grid: UnitsGrid::new(spec.grid()),
             ring: GridRing::new(spec.units.len(), capacity(spec.rate, spec.encoder.context)),
             tally: Tally::new(bundle.chunk(), chunks),
             first: None,
@@ -279,6 +320,9 @@ impl Inputs {
                 .map(|s| s.encoder.context);
             all.fold(0.0, f64::max)
         };
+        let contexts = std::iter::once(spec.encoder.context)
+            .chain(bundle.signals().iter().map(|s| context(&s.name)))
+            .collect();
         let signals = bundle
             .signals()
             .iter()
@@ -296,6 +340,7 @@ impl Inputs {
             video: Mutex::new(video),
             signals,
             names: bundle.signals().iter().map(|s| s.name.clone()).collect(),
+            contexts,
         }
     }
 
@@ -314,6 +359,41 @@ impl Inputs {
             .iter()
             .position(|n| n == name)
             .map(|i| self.track(i))
+    }
+
+    /// What the network gets of the window that ends at `end` (ns) and is `duration`
+    /// seconds long, video first, then the signals in the bundle's order.
+    pub fn window(&self, end: u64, duration: f64) -> Vec<GridWindow> {
+        let cut = |name: &str, rate: f64, context: f64, width: usize, ring: &GridRing| {
+            let context = (context * rate).round() as usize;
+            let n = context + (duration * rate).round() as usize;
+            let first = Grid::new(rate).ceil(end) as i64 - n as i64;
+            let (mut values, mut valid) = (vec![0.0; n * width], vec![0.0; n]);
+            ring.copy(first, &mut values, &mut valid);
+            GridWindow {
+                name: name.into(),
+                rate,
+                first,
+                context,
+                width,
+                values,
+                valid,
+            }
+        };
+        let video = self.video();
+        let spec = video.grid.spec();
+        let row = cut(
+            "video",
+            spec.rate,
+            self.contexts[0],
+            spec.units.len(),
+            &video.ring,
+        );
+        let signals = self.names.iter().enumerate().map(|(i, name)| {
+            let track = self.track(i);
+            cut(name, track.spec.rate, self.contexts[i + 1], 1, &track.ring)
+        });
+        std::iter::once(row).chain(signals).collect()
     }
 
     fn track(&self, index: usize) -> MutexGuard<'_, SignalTrack> {
@@ -407,6 +487,18 @@ impl Estimator {
         &self.network
     }
 
+    /// What the fusion graph got for the last answer, by stream: name of the input,
+    /// tokens `[T, width]` and flags `[T]`. Video first.
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, TokenWindow<'_>)> {
+        self.names.iter().zip(&self.streams).map(|((name, _), s)| {
+            let window = TokenWindow {
+                tokens: &s.tokens,
+                valid: &s.valid,
+            };
+            (name.as_str(), window)
+        })
+    }
+
     /// Forgets all tokens, as after a seek.
     pub fn flush(&mut self) {
         for stream in &mut self.streams {
@@ -454,6 +546,7 @@ impl Estimator {
             label: outputs.labels.unknown.clone(),
             confidence: 0.0,
             classes: Vec::new(),
+            logits: None,
             warming_up,
             took: Duration::ZERO,
             modalities: Vec::new(),
@@ -483,10 +576,16 @@ impl Estimator {
                 .cloned()
                 .zip(softmax(&logits.classes))
                 .collect();
+            answer.logits = Some(logits);
         }
         answer.modalities = modalities;
         answer.took = begun.elapsed();
         Ok(answer)
+    }
+
+    /// Closes the grids where chunk `end` begins, as an answer does, and answers nothing.
+    pub fn close(&self, end: u64) {
+        self.survey(end, end);
     }
 
     /// Closes the grids at the window's end and measures what the window holds.

@@ -147,6 +147,16 @@ impl Conditioner {
         self.resampler.cut();
     }
 
+    /// Says that no further sample before `time` (ns) will come.
+    pub fn complete(&mut self, time: u64) {
+        self.resampler.complete(time);
+    }
+
+    /// Every point before this running time (ns) is as it will be, whatever comes.
+    pub fn settled(&self) -> u64 {
+        self.resampler.settled()
+    }
+
     /// Takes a sample at running time `time` (ns) and gives out the points it settles.
     pub fn push(&mut self, time: u64, value: f64, mut out: impl FnMut(GridPoint)) {
         if self.last_time.is_some_and(|t| time <= t) {
