@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from .data.recording import Floats
+from .data.recording import DataError, Floats
 
 
 class Model(Protocol):
@@ -119,12 +119,13 @@ def svm(c: float = 1.0, balanced: bool = True) -> Model:
 
     def make(x: Floats, y: Floats, groups: npt.NDArray[Any]) -> Any:
         machine = make_pipeline(StandardScaler(), SVC(C=c, class_weight=weight))
-        folds = [
-            (train, test)
-            for train, test in GroupKFold(min(3, np.unique(groups).size)).split(x, y, groups)
-            if np.unique(y[train]).size > 1
-        ] if np.unique(groups).size > 1 else []
-        if len(folds) < 2:
+        people = np.unique(groups).size
+        folds = list(GroupKFold(min(3, people)).split(x, y, groups)) if people > 1 else []
+        if not folds or any(np.unique(y[train]).size < 2 for train, _ in folds):
+            # Too few people to hold some back: folds of rows, both classes in each.
+            few = int(min(np.count_nonzero(y == 0), np.count_nonzero(y == 1)))
+            if few < 2:
+                raise DataError("an SVM needs at least two windows of each class to train on")
             return CalibratedClassifierCV(machine, cv=2, ensemble=False)
         return CalibratedClassifierCV(machine, cv=folds, ensemble=False)
 
@@ -147,11 +148,14 @@ def random_by_prior(
 
 
 def circular_shift(labels: npt.ArrayLike, groups: npt.ArrayLike, seed: int = 0) -> Floats:
-    """Turns the labels of each group (in order of time) round by a random amount of
-    between a quarter and three quarters of its length.
+    """Turns the labels of each group (in order of time) round by a random amount, any but
+    none with equal chance.
 
     The control keeps each group's share of ones and how labels follow each other, but
-    not what they belong to: a model trained and scored on them must be at chance.
+    not what they belong to: a model trained and scored on them must be at chance. Every
+    place in the session is then equally likely to be a one, so the control says nothing
+    about what a model reads from elapsed time; for that see the time-only control and
+    `metrics.auc_within`. One draw varies by some hundredths: average over several seeds.
     """
     y = np.asarray(labels, np.float64)
     keys = np.asarray(groups)
@@ -160,7 +164,5 @@ def circular_shift(labels: npt.ArrayLike, groups: npt.ArrayLike, seed: int = 0) 
     for key in np.unique(keys):
         rows = np.flatnonzero(keys == key)
         if rows.size > 1:
-            least = max(1, rows.size // 4)
-            turn = int(random.integers(least, max(least + 1, rows.size - least + 1)))
-            out[rows] = np.roll(y[rows], turn)
+            out[rows] = np.roll(y[rows], int(random.integers(1, rows.size)))
     return out

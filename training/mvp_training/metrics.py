@@ -98,6 +98,28 @@ def auc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     return float((ranks[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
+def auc_within(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, strata: npt.ArrayLike
+) -> float:
+    """AUC over pairs of one stratum only, each pair counting once; NaN without a pair.
+
+    With elapsed time in bins as strata this asks whether, of two people at the same
+    moment of the protocol, the one in class 1 is told from the one in class 0. A
+    predictor that knows the time and nothing else is at 0.5 here.
+    """
+    y, p = _pair(labels, probabilities)
+    keys = np.asarray(strata)
+    total, pairs = 0.0, 0
+    for key in np.unique(keys):
+        there = keys == key
+        ones = int(np.count_nonzero(y[there]))
+        count = ones * (int(np.count_nonzero(there)) - ones)
+        if count:
+            total += count * auc(y[there], p[there])
+            pairs += count
+    return total / pairs if pairs else float("nan")
+
+
 def brier(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     """Mean squared difference of probability and label, 0 (best) to 1."""
     y, p = _pair(labels, probabilities)

@@ -181,7 +181,7 @@ def segments(rows: Floats, start: float) -> tuple[tuple[Segment, ...], int]:
     if times.size == 0:
         return (), int(np.count_nonzero(~agreed))
     cuts = np.flatnonzero((np.diff(times) > LABEL_GAP) | (np.diff(values) != 0)) + 1
-    found = []
+    found: list[Segment] = []
     for first, last in zip([0, *cuts], [*cuts, times.size], strict=True):
         end = times[last - 1] + LABEL_PERIOD
         if last < times.size:
