@@ -61,8 +61,8 @@ def beats(part: Signal, kind: str) -> tuple[Floats, Floats, Floats]:
     """Finds heart beats in one window of PPG (systolic peaks) or ECG (R peaks).
 
     Returns intervals between neighbouring beats [m] in seconds, their order in the window
-    as the index [m] of the first beat, and the beats' amplitudes [k] (prominence in the
-    band, in the signal's unit). No interval spans a gap.
+    as the index [m] of the first beat, and the beats' amplitudes [k] (prominence of the
+    pulse, height of the R wave, both in the band, in the signal's unit). No interval spans a gap.
     """
     low, high = BANDS[kind]
     rate = part.rate if part.rate > 0 else (64.0 if kind == "ppg" else 128.0)
@@ -91,6 +91,15 @@ def beats(part: Signal, kind: str) -> tuple[Floats, Floats, Floats]:
         found, about = dsp.find_peaks(sought, distance=distance, prominence=0.5 * spread)
         if found.size < 2:
             continue
+        height = about["prominences"]
+        if kind == "ecg":
+            # The energy's top is flat: the R wave itself is the largest swing near it.
+            sought = np.abs(band)
+            reach = round(0.06 * rate)
+            near = np.arange(-reach, reach + 1)
+            places = np.clip(found[:, None] + near, 1, sought.size - 2)
+            found = places[np.arange(found.size), np.argmax(sought[places], axis=1)]
+            height = sought[found]
         # A parabola through the peak and its neighbours finds it between two samples.
         before, at, after = sought[found - 1], sought[found], sought[found + 1]
         bend = before - 2 * at + after
@@ -98,9 +107,7 @@ def beats(part: Signal, kind: str) -> tuple[Floats, Floats, Floats]:
         moments = seconds[found] + shift / rate
         intervals.append(np.diff(moments))
         firsts.append(np.arange(count, count + found.size - 1, dtype=np.float64))
-        amplitudes.append(
-            about["prominences"] if kind == "ppg" else np.abs(band)[found]
-        )
+        amplitudes.append(height)
         count += found.size + 1
     if not intervals:
         return np.empty(0), np.empty(0), np.empty(0)
