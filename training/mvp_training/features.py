@@ -19,7 +19,13 @@ import numpy.typing as npt
 from scipy import signal as dsp
 
 from .data.recording import (
-    CONDUCTANCE_UNITS, SECOND, Floats, Recording, Signal, Times, plain_unit,
+    CONDUCTANCE_UNITS,
+    SECOND,
+    Floats,
+    Recording,
+    Signal,
+    Times,
+    plain_unit,
 )
 from .data.windows import Windows
 
@@ -263,3 +269,22 @@ def expanding(
         scaled = (centred - mean) / np.where(usable, deviation, 1.0)
         out[rows] = np.where(usable, np.clip(scaled, -clip, clip), 0.0)
     return out, valid
+
+
+def prepare(
+    recordings: Sequence[Recording],
+    windows: Windows,
+    signals: Sequence[str] = ("ppg", "eda"),
+    units: bool = False,
+) -> tuple[Floats, Mask]:
+    """`extract`, then `expanding`: float64 [n, F] without NaN, and bool [n, F].
+
+    Windows are scaled with what the recording held before them. Where a data set is
+    published in trials (several recordings of one person) they are scaled with the
+    person's earlier trials in the order of the list, because one trial holds too few
+    windows; in DEAP that order is not the one in which they were seen.
+    """
+    people = [r.subject for r in recordings]
+    single = len(set(people)) == len(people)
+    groups = windows.recording if single else windows.subject
+    return expanding(extract(recordings, windows, signals, units), groups)

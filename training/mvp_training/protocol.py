@@ -124,6 +124,13 @@ class OnRows:
         return self.model.predict_proba(self.x[indices])
 
 
+def on_rows(
+    kind: Callable[[], Model], x: Floats, y: Floats, groups: npt.NDArray[Any]
+) -> Callable[[int], Predictor]:
+    """What `predict` and `evaluate` take, for a `Model` on a matrix: a fresh one a fold."""
+    return lambda fold: OnRows(kind(), x, y, groups)
+
+
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
     """Predictions on held-out rows. row: int64 [m], fold: int64 [m], probability: float64
@@ -304,11 +311,7 @@ def chance(
         ("majority", Majority), ("class prior", Prior), ("prior by subject", SubjectPrior),
     )
     for name, kind in rows:
-
-        def make(fold: int, of: Callable[[], Model] = kind) -> Predictor:
-            return OnRows(of(), x, y, groups)
-
-        found = predict(make, split, y)
+        found = predict(on_rows(kind, x, y, groups), split, y)
         cell = score(name, setting, split, found, y, groups, draws, seed)
         if name != "majority":
             truth, people = y[found.row], groups[found.row]

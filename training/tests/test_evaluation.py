@@ -145,7 +145,7 @@ def test_chance_baselines() -> None:
     share = y.mean()
     assert (baselines.Majority().fit(x, y, people).predict_proba(x) == 0).all()
     assert baselines.Prior().fit(x, y, people).predict_proba(x)[0] == pytest.approx(share)
-    by_subject = baselines.SubjectPrior().fit(people[:, None] * 1.0, y, people)
+    by_subject = baselines.SubjectPrior().fit(people[:, None].astype(np.float64), y, people)
     said = by_subject.predict_proba(np.array([[2.0], [99.0]]))
     assert said == pytest.approx([y[people == 2].mean(), share])
 

@@ -10,8 +10,15 @@ import pytest
 
 from mvp_training import features
 from mvp_training.data import stress_predict
-from mvp_training.data.recording import SECOND, DataError, Floats, Recording, Segment, Signal
-from mvp_training.data.recording import UnitTrack
+from mvp_training.data.recording import (
+    SECOND,
+    DataError,
+    Floats,
+    Recording,
+    Segment,
+    Signal,
+    UnitTrack,
+)
 from mvp_training.data.windows import cut
 
 LENGTH = 60.0

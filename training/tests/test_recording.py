@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from mvp_training.data.recording import (
-    SECOND, DataError, Recording, Segment, Signal, UnitTrack, plain_unit,
+    SECOND,
+    DataError,
+    Recording,
+    Segment,
+    Signal,
+    UnitTrack,
+    plain_unit,
 )
 
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from .recording import DataError, Floats32
 from .windows import Ints, Names
 
-UNITS = tuple(
+_WORDS = (
     """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff
     cheekSquintLeft cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft
     eyeLookDownRight eyeLookInLeft eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft
@@ -38,8 +38,9 @@ UNITS = tuple(
     mouthPressLeft mouthPressRight mouthPucker mouthRight mouthRollLower mouthRollUpper
     mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft
     mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft
-    noseSneerRight""".split()
+    noseSneerRight"""
 )
+UNITS = tuple(_WORDS.split())
 
 POSITIVE_OR_NOT: Mapping[str, int | None] = MappingProxyType({
     "happiness": 1, "neutral": 0, "sadness": 0, "anger": 0, "disgust": 0, "fear": 0,
