@@ -51,6 +51,7 @@ def classical(
     draws: int = 1000,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    same_time: bool = False,
 ) -> list[Cell]:
     """Chance rows, the time-only control and classical models.
 
@@ -59,6 +60,8 @@ def classical(
     durations:  lengths of window in seconds; windows overlap by half
     modalities: of "physiology", "video", "both", and single signals such as "eda"; all
                 that the recordings have by default
+    same_time:  whether all people did the same in turn, so that "AUC in the same minute"
+                says something (`protocol.score`); true for Stress-Predict
     """
     signals, faces = available(recordings)
     if modalities is None:
@@ -92,7 +95,10 @@ def classical(
                 rivals += [(name, kind, about, chosen) for name, kind in known.items()]
             for name, kind, about, values in rivals:
                 make = on_rows(kind, values, y, people)
-                cell, _ = evaluate(name, make, about, split, y, people, draws, seed, progress)
+                cell, _ = evaluate(
+                    name, make, about, split, y, people, draws, seed, progress,
+                    rows.elapsed if same_time else None,
+                )
                 cells.append(cell)
     return cells
 

@@ -83,6 +83,24 @@ def test_auc_within_strata_is_blind_to_what_the_strata_tell() -> None:
     assert np.isnan(metrics.auc_within([0, 1], [0.1, 0.9], [1, 2]))
 
 
+def test_the_same_minute_shows_who_reads_the_clock() -> None:
+    people, minutes = np.repeat(np.arange(10), 30), np.tile(np.arange(30), 10)
+    random = np.random.default_rng(0)
+    y = (random.random(300) < 0.2 + 0.6 * (minutes >= 15)).astype(np.float64)
+    split = protocol.leave_one_subject_out(people)
+    setting = protocol.Setting("made", "arousal")
+    clock = (minutes >= 15).astype(np.float64)
+    cells = {}
+    for name, column in (("clock", clock), ("true", y + random.normal(0, 0.5, 300))):
+        cells[name] = protocol.evaluate(
+            name, protocol.on_rows(baselines.logistic, column[:, None], y, people), setting,
+            split, y, people, draws=50, elapsed=60.0 * minutes + 30,
+        )[0].scores
+    assert cells["clock"]["auc"].value > 0.7
+    assert cells["clock"]["auc_same_time"].value < 0.55
+    assert cells["true"]["auc_same_time"].low > 0.7
+
+
 def test_bootstrap_draws_people() -> None:
     """Rows of one person are copies of each other, so more rows narrow nothing."""
     random = np.random.default_rng(0)
