@@ -19,7 +19,13 @@ import numpy.typing as npt
 from scipy import signal as dsp
 
 from .data.recording import (
-    CONDUCTANCE_UNITS, SECOND, Floats, Recording, Signal, Times, plain_unit,
+    CONDUCTANCE_UNITS,
+    SECOND,
+    Floats,
+    Recording,
+    Signal,
+    Times,
+    plain_unit,
 )
 from .data.windows import Windows
 
@@ -61,8 +67,8 @@ def beats(part: Signal, kind: str) -> tuple[Floats, Floats, Floats]:
     """Finds heart beats in one window of PPG (systolic peaks) or ECG (R peaks).
 
     Returns intervals between neighbouring beats [m] in seconds, their order in the window
-    as the index [m] of the first beat, and the beats' amplitudes [k] (prominence in the
-    band, in the signal's unit). No interval spans a gap.
+    as the index [m] of the first beat, and the beats' amplitudes [k] (prominence of the
+    pulse, height of the R wave, both in the band, in the signal's unit). No interval spans a gap.
     """
     low, high = BANDS[kind]
     rate = part.rate if part.rate > 0 else (64.0 if kind == "ppg" else 128.0)
@@ -91,6 +97,15 @@ def beats(part: Signal, kind: str) -> tuple[Floats, Floats, Floats]:
         found, about = dsp.find_peaks(sought, distance=distance, prominence=0.5 * spread)
         if found.size < 2:
             continue
+        height = about["prominences"]
+        if kind == "ecg":
+            # The energy's top is flat: the R wave itself is the largest swing near it.
+            sought = np.abs(band)
+            reach = round(0.06 * rate)
+            near = np.arange(-reach, reach + 1)
+            places = np.clip(found[:, None] + near, 1, sought.size - 2)
+            found = places[np.arange(found.size), np.argmax(sought[places], axis=1)]
+            height = sought[found]
         # A parabola through the peak and its neighbours finds it between two samples.
         before, at, after = sought[found - 1], sought[found], sought[found + 1]
         bend = before - 2 * at + after
@@ -98,9 +113,7 @@ def beats(part: Signal, kind: str) -> tuple[Floats, Floats, Floats]:
         moments = seconds[found] + shift / rate
         intervals.append(np.diff(moments))
         firsts.append(np.arange(count, count + found.size - 1, dtype=np.float64))
-        amplitudes.append(
-            about["prominences"] if kind == "ppg" else np.abs(band)[found]
-        )
+        amplitudes.append(height)
         count += found.size + 1
     if not intervals:
         return np.empty(0), np.empty(0), np.empty(0)
@@ -256,3 +269,22 @@ def expanding(
         scaled = (centred - mean) / np.where(usable, deviation, 1.0)
         out[rows] = np.where(usable, np.clip(scaled, -clip, clip), 0.0)
     return out, valid
+
+
+def prepare(
+    recordings: Sequence[Recording],
+    windows: Windows,
+    signals: Sequence[str] = ("ppg", "eda"),
+    units: bool = False,
+) -> tuple[Floats, Mask]:
+    """`extract`, then `expanding`: float64 [n, F] without NaN, and bool [n, F].
+
+    Windows are scaled with what the recording held before them. Where a data set is
+    published in trials (several recordings of one person) they are scaled with the
+    person's earlier trials in the order of the list, because one trial holds too few
+    windows; in DEAP that order is not the one in which they were seen.
+    """
+    people = [r.subject for r in recordings]
+    single = len(set(people)) == len(people)
+    groups = windows.recording if single else windows.subject
+    return expanding(extract(recordings, windows, signals, units), groups)

@@ -124,6 +124,13 @@ class OnRows:
         return self.model.predict_proba(self.x[indices])
 
 
+def on_rows(
+    kind: Callable[[], Model], x: Floats, y: Floats, groups: npt.NDArray[Any]
+) -> Callable[[int], Predictor]:
+    """What `predict` and `evaluate` take, for a `Model` on a matrix: a fresh one a fold."""
+    return lambda fold: OnRows(kind(), x, y, groups)
+
+
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
     """Predictions on held-out rows. row: int64 [m], fold: int64 [m], probability: float64
@@ -242,8 +249,17 @@ def score(
     draws: int = 1000,
     seed: int = 0,
     note: str = "",
+    elapsed: npt.ArrayLike | None = None,
 ) -> Cell:
-    """Scores held-out predictions. labels, subjects: [n], of the rows that `split` names."""
+    """Scores held-out predictions. labels, subjects: [n], of the rows that `split` names.
+
+    elapsed: float [n], seconds since the session began (`Windows.elapsed`). Where it is
+             given, the cell also has "auc_same_time": the AUC over pairs from the same
+             minute of the session only, which a model that has merely learnt the order of
+             the protocol does not raise. For sets in which all people do the same in turn.
+             With people held out, what knows the time and nothing else falls *below* one
+             half there: the person's own label is what the others' lack.
+    """
     y = np.asarray(labels, np.float64)[found.row]
     people = np.asarray(subjects)[found.row]
     scores, folds = {}, {}
@@ -256,6 +272,11 @@ def score(
         each = each[np.isfinite(each)]
         folds[name] = (
             (float(each.mean()), float(each.std())) if each.size else (np.nan, np.nan)
+        )
+    if elapsed is not None:
+        minute = np.asarray(elapsed, np.float64)[found.row] // 60
+        scores["auc_same_time"] = metrics.bootstrap_within(
+            y, found.probability, people, minute, min(draws, 200), seed
         )
     return Cell(
         model, setting.dataset, setting.target, setting.modality, setting.duration,
@@ -274,10 +295,14 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    elapsed: npt.ArrayLike | None = None,
 ) -> tuple[Cell, OutOfFold]:
     """`predict`, then `score`."""
     found = predict(make, split, labels, progress)
-    return score(model, setting, split, found, labels, subjects, draws, seed), found
+    cell = score(
+        model, setting, split, found, labels, subjects, draws, seed, elapsed=elapsed
+    )
+    return cell, found
 
 
 def chance(
@@ -304,11 +329,7 @@ def chance(
         ("majority", Majority), ("class prior", Prior), ("prior by subject", SubjectPrior),
     )
     for name, kind in rows:
-
-        def make(fold: int, of: Callable[[], Model] = kind) -> Predictor:
-            return OnRows(of(), x, y, groups)
-
-        found = predict(make, split, y)
+        found = predict(on_rows(kind, x, y, groups), split, y)
         cell = score(name, setting, split, found, y, groups, draws, seed)
         if name != "majority":
             truth, people = y[found.row], groups[found.row]
@@ -341,7 +362,7 @@ def chance(
 COLUMNS = (
     ("balanced_accuracy", "balanced accuracy"), ("f1_positive", "F1 of class 1"),
     ("f1_macro", "F1 macro"), ("f1_weighted", "F1 weighted"), ("auc", "AUC"),
-    ("brier", "Brier"), ("ece", "ECE"),
+    ("auc_same_time", "AUC in the same minute"), ("brier", "Brier"), ("ece", "ECE"),
 )
 
 
@@ -366,20 +387,21 @@ def table(cells: Iterable[Cell]) -> str:
                 "\n\n**Leaks: the same people are in training and test. Not a measure of"
                 " how it does with somebody new.**"
             )
+        columns = [(k, n) for k, n in COLUMNS if any(k in c.scores for c in rows)]
         lines = [
-            "| model | modality | " + " | ".join(n for _, n in COLUMNS) + " | F1 over folds |",
-            "| --- | --- |" + " --- |" * (len(COLUMNS) + 1),
+            "| model | modality | " + " | ".join(n for _, n in columns) + " | F1 over folds |",
+            "| --- | --- |" + " --- |" * (len(columns) + 1),
         ]
         for cell in rows:
             mean, spread = cell.folds["f1_positive"]
             over = f"{mean:.3f} ± {spread:.3f}" if np.isfinite(mean) else "-"
             name = cell.model + (f" ({cell.note})" if cell.note else "")
-            values = " | ".join(str(cell.scores[k]) for k, _ in COLUMNS)
+            values = " | ".join(str(cell.scores.get(k, "-")) for k, _ in columns)
             lines.append(f"| {name} | {cell.modality} | {values} | {over} |")
         if (dataset, target) in PAPER:
             stated, deviation = PAPER[dataset, target]
             text = f"{stated / 100:.2f} ± " + (f"{deviation / 100:.2f}" if deviation else "?")
-            blank = " | ".join("-" for _ in COLUMNS)
+            blank = " | ".join("-" for _ in columns)
             lines.append(
                 f"| MVP as published (averaging and folds not known) | both | {blank} | {text} |"
             )

@@ -21,6 +21,7 @@ and rests on running normalisation.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from .openface import read as read_openface
-from .recording import SECOND, DataError, Floats, Recording, Segment, Signal
+from .recording import SECOND, DataError, Floats, Recording, Segment, Signal, UnitTrack
 
 RATE = 128.0
 ECG = {"right": 14, "left": 15}
@@ -36,6 +37,8 @@ GSR = 16
 CHANNELS = 17
 AROUSAL, VALENCE = 0, 1
 SHORT = 16
+# Frames per second of the face films; used only where OpenFace wrote no times.
+FILM_RATE = 25.0
 
 
 def read(
@@ -45,6 +48,7 @@ def read(
     ecg: str = "right",
     skip: float = 0.0,
     faces: str | Path | None = None,
+    face_offset: float = 0.0,
     min_seconds: float = 10.0,
 ) -> list[Recording]:
     """Reads one file `Data_Preprocessed_Pxx.mat`, or all below a directory.
@@ -54,10 +58,11 @@ def read(
     ecg:         "right" or "left" arm
     skip:        seconds to leave out at the start of each trial. Whether trials begin with
                  a baseline is not certain: compare lengths with the films'
-    faces:       directory of OpenFace files named `Pxx_<film>.csv`, with the film as in
-                 VideoIDs and xx as in the MATLAB file (where the file names no films: the
-                 trial, from 01); also in a directory `Pxx`. A trial without a file has no
-                 face.
+    faces:       directory of OpenFace files, named as AMIGOS names its films,
+                 `P<person>_<film>_face.csv` (P4_18_face.csv), film as in VideoIDs and
+                 persons with or without a leading zero; also in a directory below it. A
+                 trial without a file has no face
+    face_offset: seconds from the trial's first sample to the film's first frame
     min_seconds: shorter trials are left out
 
     Returns one recording per trial, named "Pxx/MM", with "ecg" and "eda" (units unknown).
@@ -78,7 +83,6 @@ def read(
             raise DataError(f"{file}: expected a name such as Data_Preprocessed_P01.mat")
         subject = f"P{int(match.group(1)):02d}"
         cells, ratings, films = _load(file)
-        kept = []
         for trial in range(min(trials, len(cells))):
             data = _trial(file, trial, cells[trial])
             rating = np.asarray(ratings[trial], np.float64).ravel()
@@ -87,11 +91,18 @@ def read(
             data = data[round(skip * RATE) :]
             if len(data) < min_seconds * RATE:
                 continue
-            kept.append(
-                _recording(subject, trial, data, rating, threshold, ecg, films, faces)
-            )
-        found += [r for r in kept if any(s.valence is not None for s in r.segments)
-                  or any(s.arousal is not None for s in r.segments)]
+            film = films[trial] if trial < len(films) else ""
+            if not re.fullmatch(r"[A-Za-z0-9]+", film):
+                # A name that is none, or that would lead elsewhere as a file's name.
+                film = f"{trial + 1:02d}"
+            made = _recording(subject, trial, film, data, rating, threshold, ecg)
+            if faces is not None:
+                units = _face(Path(faces), subject, film)
+                if units is not None:
+                    units = units.moved(round((face_offset - skip) * SECOND))
+                made = replace(made, units=units)
+            if any(s.valence is not None or s.arousal is not None for s in made.segments):
+                found.append(made)
     if not found:
         raise DataError(f"{where}: every trial is empty, NaN or shorter than {min_seconds:g} s")
     return found
@@ -99,7 +110,8 @@ def read(
 
 def _load(file: Path) -> tuple[list[Any], list[Any], list[str]]:
     try:
-        content = loadmat(file)
+        # Some of the published files fail zlib's check and are read well without.
+        content = loadmat(file, verify_compressed_data_integrity=False)
     except NotImplementedError as error:
         raise DataError(
             f"{file}: MATLAB 7.3 file; save it with -v7 (AMIGOS is published as v5)"
@@ -138,8 +150,7 @@ def _trial(file: Path, trial: int, cell: object) -> Floats | None:
 
 
 def _recording(
-    subject: str, trial: int, data: Floats, rating: Floats, threshold: float, ecg: str,
-    films: list[str], faces: str | Path | None,
+    subject: str, trial: int, film: str, data: Floats, rating: Floats, threshold: float, ecg: str
 ) -> Recording:
     signals = {
         "ecg": Signal.regular(data[:, ECG[ecg]], RATE, "unknown"),
@@ -149,14 +160,16 @@ def _recording(
         float(v > threshold) if np.isfinite(v) else None
         for v in (rating[VALENCE], rating[AROUSAL])
     )
-    film = films[trial] if trial < len(films) and films[trial] else f"{trial + 1:02d}"
     segment = Segment(0, round(len(data) * SECOND / RATE), valence, arousal, film)
-    units = None
-    if faces is not None:
-        for file in (Path(faces) / f"{subject}_{film}.csv",
-                     Path(faces) / subject / f"{subject}_{film}.csv"):
-            if file.is_file():
-                units = read_openface(file, rate=25.0)
-                break
     notes = tuple(f"{n}: {s.dropped} samples missing" for n, s in signals.items() if s.dropped)
-    return Recording(subject, f"{subject}/{trial + 1:02d}", signals, units, (segment,), notes)
+    return Recording(subject, f"{subject}/{trial + 1:02d}", signals, None, (segment,), notes)
+
+
+def _face(faces: Path, subject: str, film: str) -> UnitTrack | None:
+    for person in (subject, f"P{int(subject[1:])}"):
+        for ending in ("_face.csv", ".csv"):
+            name = f"{person}_{film}{ending}"
+            for file in (faces / name, *sorted(faces.glob(f"*/{name}"))):
+                if file.is_file():
+                    return read_openface(file, rate=FILM_RATE)
+    return None

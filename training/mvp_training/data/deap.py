@@ -23,18 +23,21 @@ containers only and refuses a file that asks for anything else.
 
 from __future__ import annotations
 
+import csv
 import pickle
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .openface import read as read_openface
-from .recording import SECOND, DataError, Floats, Recording, Segment, Signal
+from .recording import SECOND, DataError, Floats, Recording, Segment, Signal, UnitTrack
 
 RATE = 128.0
 BASELINE = 3.0
+# Frames per second of the face films; used only where OpenFace wrote no times.
+FILM_RATE = 50.0
 PPG, GSR = 38, 36
 VALENCE, AROUSAL = 0, 1
 CHANNELS = 40
@@ -55,14 +58,20 @@ class _Arrays(pickle.Unpickler):
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         if name in ("_reconstruct", "scalar"):
-            # Taken from what numpy itself pickles with, so that no private name of numpy
-            # is imported, whatever its version.
-            maker: Callable[..., Any] = (
-                np.empty(0).__reduce__()[0] if name == "_reconstruct"
-                else np.float64(0).__reduce__()[0]
-            )
-            return maker
+            # Taken from what numpy itself pickles with: the module's name depends on its
+            # version.
+            example: Any = np.empty(0) if name == "_reconstruct" else np.float64(0)
+            return example.__reduce__()[0]
+        if name == "encode":
+            return _latin1
         return super().find_class(module, name)
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    """Stands in for codecs.encode, which would look for any encoding that a file names."""
+    if encoding not in ("latin1", "latin-1", "iso-8859-1"):
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
+    return text.encode("latin1")
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -91,22 +100,32 @@ def read(
     threshold: float = 4.5,
     eda: str = "negated",
     faces: str | Path | None = None,
+    ratings: str | Path | None = None,
 ) -> list[Recording]:
     """Reads one file `sNN.dat`, or all of a directory.
 
     threshold: a rating above it is 1 (4.5 as in EmotionLab/EEGain; 5 is as usual)
     eda:       "negated", "as is" or "conductance"; see above
-    faces:     directory of OpenFace files, one per trial and named as DEAP names its
-               videos: `sNN/sNN_trialMM.csv` or `sNN_trialMM.csv`, MM from 01. The films
-               are numbered in the order in which they were *seen*, the data in that of the
-               videos: give files renamed by `participant_ratings.csv` (columns Trial,
-               Experiment_id) to Experiment_id. A trial without a file has no face.
+    faces:     directory of OpenFace files, named as DEAP names its films:
+               `sNN/sNN_trialMM.csv` or `sNN_trialMM.csv`, MM from 01. A trial without a
+               file has no face
+    ratings:   the set's `participant_ratings.csv`, needed with `faces`: films are numbered
+               in the order in which they were seen (column Trial), data in that of the
+               videos (column Experiment_id)
 
     Returns one recording per trial (60 s), named "sNN/MM", with "ppg" (unit unknown) and
     "eda". The 3 s before the video are left out.
     """
     if eda not in ("negated", "as is", "conductance"):
         raise DataError(f"eda {eda!r}: expected 'negated', 'as is' or 'conductance'")
+    films: dict[tuple[int, int], int] = {}
+    if faces is not None:
+        if ratings is None:
+            raise DataError(
+                "faces need ratings=participant_ratings.csv: DEAP numbers its films in"
+                " another order than its data"
+            )
+        films = _films(Path(ratings))
     where = Path(path)
     files = sorted(where.glob("s[0-9][0-9].dat")) if where.is_dir() else [where]
     if not files:
@@ -129,12 +148,46 @@ def read(
                 f"{file}: labels are {labels.shape}, expected [{data.shape[0]}, 4]"
             )
         for trial in range(data.shape[0]):
-            found.append(
-                _recording(
-                    file.stem, trial, data[trial, :, skip:], labels[trial], threshold, eda, faces
-                )
+            made = _recording(
+                file.stem, trial, data[trial, :, skip:], labels[trial], threshold, eda
             )
+            if faces is not None:
+                made = replace(made, units=_face(Path(faces), file.stem, trial + 1, films))
+            found.append(made)
     return found
+
+
+def _films(file: Path) -> dict[tuple[int, int], int]:
+    """Person and number of the video to the number of the film."""
+    if not file.is_file():
+        raise DataError(f"{file} does not exist; expected DEAP's participant_ratings.csv")
+    columns = ("Participant_id", "Trial", "Experiment_id")
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as text:
+        rows = csv.DictReader(text)
+        missing = [c for c in columns if c not in (rows.fieldnames or ())]
+        if missing:
+            raise DataError(f"{file}: no column {', '.join(missing)}")
+        try:
+            return {
+                (int(r["Participant_id"]), int(r["Experiment_id"])): int(r["Trial"])
+                for r in rows
+            }
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{file}: expected whole numbers ({error})") from error
+
+
+def _face(
+    faces: Path, subject: str, video: int, films: dict[tuple[int, int], int]
+) -> UnitTrack | None:
+    digits = subject.lstrip("s")
+    film = films.get((int(digits), video)) if digits.isdigit() else None
+    if film is None:
+        return None
+    stem = f"{subject}_trial{film:02d}.csv"
+    for file in (faces / subject / stem, faces / stem):
+        if file.is_file():
+            return read_openface(file, rate=FILM_RATE)
+    return None
 
 
 def _array(file: Path, key: str, value: object, dimensions: int) -> Floats:
@@ -146,8 +199,7 @@ def _array(file: Path, key: str, value: object, dimensions: int) -> Floats:
 
 
 def _recording(
-    subject: str, trial: int, data: Floats, labels: Floats, threshold: float, eda: str,
-    faces: str | Path | None,
+    subject: str, trial: int, data: Floats, labels: Floats, threshold: float, eda: str
 ) -> Recording:
     name = f"{subject}/{trial + 1:02d}"
     skin, unit = data[GSR], "unknown"
@@ -170,11 +222,4 @@ def _recording(
     )
     end = round(data.shape[1] * SECOND / RATE)
     segment = Segment(0, end, valence, arousal, f"{trial + 1:02d}")
-    units = None
-    if faces is not None:
-        stem = f"{subject}_trial{trial + 1:02d}.csv"
-        for file in (Path(faces) / subject / stem, Path(faces) / stem):
-            if file.is_file():
-                units = read_openface(file, rate=50.0)
-                break
-    return Recording(subject, name, signals, units, (segment,))
+    return Recording(subject, name, signals, None, (segment,))

@@ -12,7 +12,7 @@ How a word becomes valence (1 positive, 0 not) is an argument. `POSITIVE_OR_NOT`
 happiness as positive and neutral, sadness, anger, disgust and fear as not, and drops
 surprise, which is as often a happy one as not and says nothing of valence (Russell's
 circumplex has it near the middle). The network's valence is "high or not", so neutral is
-not positive. `with_surprise` counts surprise as not positive.
+not positive. `WITH_SURPRISE` counts surprise as not positive.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from .recording import DataError, Floats32
 from .windows import Ints, Names
 
-UNITS = tuple(
+_WORDS = (
     """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff
     cheekSquintLeft cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft
     eyeLookDownRight eyeLookInLeft eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft
@@ -38,14 +38,15 @@ UNITS = tuple(
     mouthPressLeft mouthPressRight mouthPucker mouthRight mouthRollLower mouthRollUpper
     mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft
     mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft
-    noseSneerRight""".split()
+    noseSneerRight"""
 )
+UNITS = tuple(_WORDS.split())
 
 POSITIVE_OR_NOT: Mapping[str, int | None] = MappingProxyType({
     "happiness": 1, "neutral": 0, "sadness": 0, "anger": 0, "disgust": 0, "fear": 0,
     "surprise": None,
 })
-with_surprise: Mapping[str, int | None] = MappingProxyType({**POSITIVE_OR_NOT, "surprise": 0})
+WITH_SURPRISE: Mapping[str, int | None] = MappingProxyType({**POSITIVE_OR_NOT, "surprise": 0})
 
 
 @dataclass(frozen=True, eq=False)

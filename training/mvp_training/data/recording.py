@@ -156,6 +156,12 @@ class UnitTrack:
             self.names,
         )
 
+    def moved(self, offset_ns: int) -> UnitTrack:
+        """The frames `offset_ns` later; those that would come before 0 are left out."""
+        times = self.times + offset_ns
+        keep = times >= 0
+        return UnitTrack(times[keep], self.values[keep], self.confidence[keep], self.names)
+
 
 @dataclass(frozen=True)
 class Segment:

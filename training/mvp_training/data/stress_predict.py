@@ -69,7 +69,9 @@ def read(
         if subjects is None or person in subjects:
             files.setdefault(person, {})[parts[-1]] = _samples("/".join(parts[-2:]), content)
     if labels is None:
-        raise DataError(f"{path}: Processed_data/{LABEL_FILE} is missing; expected the whole data set")
+        raise DataError(
+            f"{path}: Processed_data/{LABEL_FILE} is missing; expected the whole data set"
+        )
     if not files:
         raise DataError(
             f"{path}: no Raw_data/Sxx/EDA.csv found"
