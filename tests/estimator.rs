@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The bundle and the estimator against the shipped bundle and a real ONNX Runtime.
+//! The bundle and the estimator against the untrained fixture and a real ONNX Runtime.
 
 use gstmvp::inference::{
     Bundle, Error, Estimator, Inputs, Network, Provider, Runtime, SessionOptions,
@@ -7,8 +7,8 @@ use gstmvp::inference::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default")
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture")
 }
 
 fn runtime(test: &str) -> Option<Runtime> {
@@ -31,7 +31,7 @@ fn network(runtime: &Runtime, bundle: &Bundle) -> Result<Network, Error> {
 }
 
 fn estimator(runtime: &Runtime) -> (Arc<Inputs>, Estimator) {
-    let bundle = Arc::new(Bundle::open(&shipped()).expect("shipped bundle"));
+    let bundle = Arc::new(Bundle::open(&fixture()).expect("fixture"));
     let network = network(runtime, &bundle).expect("network");
     let inputs = Arc::new(Inputs::new(&bundle));
     (inputs.clone(), Estimator::new(bundle, inputs, network))
@@ -146,9 +146,9 @@ fn the_estimator_may_start_late_and_jump() {
     assert!(estimator.answer(100_000).expect("far ahead").confidence == 0.0);
 }
 
-fn copy_of_shipped() -> tempfile::TempDir {
+fn copy_of_fixture() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("dir");
-    for entry in std::fs::read_dir(shipped()).expect("bundle") {
+    for entry in std::fs::read_dir(fixture()).expect("bundle") {
         let entry = entry.expect("entry");
         std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("copy");
     }
@@ -156,7 +156,7 @@ fn copy_of_shipped() -> tempfile::TempDir {
 }
 
 fn edited(from: &str, to: &str) -> (tempfile::TempDir, String) {
-    let dir = copy_of_shipped();
+    let dir = copy_of_fixture();
     let path = dir.path().join("mvp.toml");
     let text = std::fs::read_to_string(&path).expect("manifest");
     assert!(text.contains(from), "{from}");
@@ -236,7 +236,7 @@ fn no_bundle_is_told() {
 #[test]
 fn a_link_out_of_the_bundle_is_refused() {
     let outside = tempfile::NamedTempFile::new().expect("file");
-    let dir = copy_of_shipped();
+    let dir = copy_of_fixture();
     std::fs::remove_file(dir.path().join("MODEL_CARD.md")).expect("remove");
     std::os::unix::fs::symlink(outside.path(), dir.path().join("MODEL_CARD.md")).expect("link");
     let error = Bundle::open(dir.path()).expect_err("link").to_string();
@@ -245,7 +245,7 @@ fn a_link_out_of_the_bundle_is_refused() {
 
 #[test]
 fn a_damaged_graph_is_told_by_hash() {
-    let dir = copy_of_shipped();
+    let dir = copy_of_fixture();
     let path = dir.path().join("fusion.onnx");
     let mut bytes = std::fs::read(&path).expect("graph");
     let middle = bytes.len() / 2;
@@ -267,7 +267,7 @@ fn a_graph_of_another_shape_or_name_is_told() {
         return;
     };
     // The graphs of two streams, exchanged: right names, wrong shapes.
-    let dir = copy_of_shipped();
+    let dir = copy_of_fixture();
     let path = dir.path().join("mvp.toml");
     let text = std::fs::read_to_string(&path).expect("manifest");
     let line = |name: &str| {

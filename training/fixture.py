@@ -5,7 +5,7 @@
 It has the shapes, names and masks of a real bundle, is the same to the byte on every
 run, and knows nothing about emotion. Tests stand on it; needs only onnx and numpy.
 
-    python3 training/fixture.py models/default
+    python3 training/fixture.py models/fixture
 """
 
 import hashlib

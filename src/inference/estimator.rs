@@ -218,17 +218,6 @@ impl VideoTrack {
         self.tally.add(time, 1, u64::from(!good));
     }
 
-    /// No further face before running time `time` (ns) will come.
-    pub fn complete(&mut self, time: u64) {
-        self.grid.complete(time);
-    }
-
-    /// What the network gets of every instant before this one (ns) is as it will be,
-    /// whatever comes.
-    pub fn settled(&self) -> u64 {
-        self.grid.settled()
-    }
-
     /// Forgets everything, as after a seek.
     pub fn flush(&mut self) {
         self.grid = self.grid.restarted();

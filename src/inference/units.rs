@@ -66,16 +66,6 @@ impl UnitsGrid {
         &self.spec
     }
 
-    /// Every row before this running time (ns) is as it will be, whatever comes.
-    pub fn settled(&self) -> u64 {
-        self.resampler.settled()
-    }
-
-    /// Says that no further face before `time` (ns) will come.
-    pub fn complete(&mut self, time: u64) {
-        self.resampler.complete(time);
-    }
-
     /// Takes the units of a face seen at running time `time` (ns) with `confidence` 0–1,
     /// and gives out the rows it settles, `None` where there is nothing. False if the
     /// face does not count.

@@ -149,11 +149,12 @@ impl Resampler {
         }
     }
 
-    /// Gives out every point before `end`, holding the last sample where it is fresh
-    /// enough and the next one may still follow it closely: a window closes on time though its next sample is still under way.
+    /// Gives out every point before `end`, holding the last sample where the next one, at
+    /// `end` or later, may still follow it closely: a window closes on time though its
+    /// next sample is still under way. Where it cannot, the points are in a gap.
     pub fn close(&mut self, end: u64, mut out: impl FnMut(u64, Option<&[f64]>)) {
+        self.complete(end);
         self.skip_to(self.grid.ceil(end.saturating_sub(HORIZON)));
-        // Where a gap is known to follow, what `push` would say is said now.
         let hold = self.may_hold();
         while self.grid.time(self.next) < end {
             let at = self.grid.time(self.next);
@@ -229,11 +230,11 @@ mod tests {
     fn closing_holds_a_fresh_sample_and_no_other() {
         let mut r = Resampler::new(Grid::new(10.0), 250 * MS);
         r.push(100 * MS, &[3.0], |_, _| {});
+        let points = collect(|out| r.close(310 * MS, out));
+        assert_eq!(points, [(2, Some(3.0)), (3, Some(3.0))]);
+        // What comes now is too late to follow it.
         let points = collect(|out| r.close(600 * MS, out));
-        assert_eq!(
-            points,
-            [(2, Some(3.0)), (3, Some(3.0)), (4, None), (5, None)]
-        );
+        assert_eq!(points, [(4, None), (5, None)]);
         // The closed points are not given out again.
         let points = collect(|out| r.push(650 * MS, &[4.0], out));
         assert_eq!(points, [(6, None)]);

@@ -101,14 +101,8 @@ impl Recording {
         }
         if let Some((records, next)) = &mut self.units {
             let mut video = self.inputs.video();
-            while video.settled() < end {
-                let Some((time, record)) = records.get(*next) else {
-                    return;
-                };
-                video.complete(time);
-                if video.settled() >= end {
-                    return;
-                }
+            // Those that have come with the frame at `end`.
+            while let Some((time, record)) = records.get(*next).filter(|r| r.0 <= end) {
                 video.push(time, record[0], &record[1..]);
                 *next += 1;
             }
