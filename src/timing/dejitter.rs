@@ -36,6 +36,8 @@ const LEAST_FAR: f64 = 0.005;
 /// By how much the estimate of the usual distance grows or shrinks with each jittered
 /// stamp: so it becomes the median, and losses do not count.
 const SCATTER_STEP: f64 = 1.05;
+/// Intervals closer than this, seconds, are equal but for rounding.
+const SAME_INTERVAL: f64 = 2e-6;
 
 /// What is further than this is never jitter.
 fn widest(nominal: f64) -> f64 {
@@ -106,6 +108,8 @@ pub struct Dejitter {
     packet: f64,
     /// Usual distance of one packet's stamps from the next one's raster.
     scatter: f64,
+    /// The last few intervals between stamps.
+    intervals_before: [f64; 4],
     /// Off the line, oldest first: stamp and arrival.
     pending: VecDeque<(f64, f64)>,
 }
@@ -124,6 +128,7 @@ impl Dejitter {
             clean_run: 0,
             last_arrival: f64::INFINITY,
             packet: 0.0,
+            intervals_before: [f64::NAN; 4],
             scatter: widest(1.0 / nominal) / SCATTERS,
             pending: VecDeque::new(),
         }
@@ -149,6 +154,22 @@ impl Dejitter {
             self.packet += (since - self.packet) / 16.0;
         }
         self.last_arrival = arrival;
+    }
+
+    fn watch_scatter(&mut self, since: f64) {
+        // Inside a packet stamps are made of the rate: intervals are equal and tell nothing.
+        let mut before = self.intervals_before.iter();
+        let made = before.any(|i| (i - since).abs() < SAME_INTERVAL);
+        self.intervals_before.rotate_right(1);
+        self.intervals_before[0] = since;
+        if !made {
+            let off = (since - self.interval()).abs();
+            self.scatter *= match off > self.scatter {
+                true => SCATTER_STEP,
+                false => 1.0 / SCATTER_STEP,
+            };
+            self.scatter = self.scatter.max(CLEAN_TOLERANCE);
+        }
     }
 
     /// Samples that are held now.
@@ -178,15 +199,7 @@ impl Dejitter {
         let since = stamp - self.last_raw;
         let hole = since > CERTAIN_HOLE.max(1.5 * self.mean);
         self.last_raw = stamp;
-        // Inside a packet intervals are often perfect and tell nothing.
-        let off = (since - self.interval()).abs();
-        if off > CLEAN_TOLERANCE {
-            self.scatter *= match off > self.scatter {
-                true => SCATTER_STEP,
-                false => 1.0 / SCATTER_STEP,
-            };
-            self.scatter = self.scatter.max(CLEAN_TOLERANCE);
-        }
+        self.watch_scatter(since);
         if self.clean {
             let raster = self.raster(since);
             let Some(fit) = &mut self.fit else { return };

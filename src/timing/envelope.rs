@@ -13,6 +13,8 @@ pub struct Envelope {
     begin: f64,
     line: Option<Support>,
     slew: Slew,
+    /// The first difference, then the offset last used: what jumps are seen against.
+    used: Option<f64>,
     pace: Pace,
 }
 
@@ -45,12 +47,12 @@ impl Envelope {
     /// Takes a sample's stamp and arrival; says when the clock jumped.
     pub fn measure(&mut self, stamp: f64, arrival: f64) -> Outcome {
         let difference = arrival - stamp;
-        let jumped = self
-            .line
-            .is_some_and(|line| (difference - line.at(arrival)).abs() > JUMP);
+        let used = *self.used.get_or_insert(difference);
+        let jumped = (difference - used).abs() > JUMP;
         if jumped {
             self.pace.jump(arrival);
             *self = Self {
+                used: Some(difference),
                 pace: std::mem::take(&mut self.pace),
                 ..Self::default()
             };
@@ -91,7 +93,9 @@ impl Envelope {
     /// Seconds to add to a stamp that arrived at `arrival`.
     pub fn at(&mut self, arrival: f64) -> Option<f64> {
         let line = self.line?;
-        Some(line.at(arrival) + self.slew.at(arrival, SLOWEST_SLEW, FASTEST_SLEW))
+        let offset = line.at(arrival) + self.slew.at(arrival, SLOWEST_SLEW, FASTEST_SLEW);
+        self.used = Some(offset);
+        Some(offset)
     }
 
     /// The offset at the newest sample, of unknown uncertainty.
@@ -267,11 +271,17 @@ mod tests {
     fn counters_are_told_from_clocks() {
         for (unit, clock) in [(1.0, true), (128.0, false), (1000.0, false), (0.0, false)] {
             let mut e = Envelope::default();
+            let mut until = None;
             for n in 0..640 {
                 let t = f64::from(n) / 128.0;
                 e.measure(t * unit, 50.0 + t);
+                e.at(50.0 + t);
+                until = until.or((!e.is_a_clock()).then_some(t));
             }
-            assert_eq!(e.is_a_clock(), clock, "{unit} a second");
+            assert_eq!(until.is_none(), clock, "{unit} a second");
+            if unit > 1.0 {
+                assert!(until.is_some_and(|t| t < 0.5), "{unit} a second: {until:?}");
+            }
         }
         // A backlog at the begin is no reason to doubt a clock.
         let mut e = Envelope::default();
