@@ -289,7 +289,7 @@ fn half_the_declared_rate() {
         told[0].contains("32.") && told[0].contains("declares"),
         "{told:?}"
     );
-    assert_eq!(line.stat::<bool>("irregular"), false);
+    assert!(!line.stat::<bool>("irregular"));
     // Declared as it is; what it says of itself is not rewritten.
     assert_eq!(rate(&line), gst::Fraction::new(64, 1));
 }
@@ -306,24 +306,24 @@ fn beats_declared_as_one_hertz() {
     let mut stamps = Vec::new();
     let mut next = out.now() + 0.05;
     let mut random = 2_463_534_242u32;
-    for n in 0..60u32 {
+    for n in 0..110u32 {
         out.sleep_until(next);
         out.push(&[n as f32], &[next]);
         stamps.push(next);
         random ^= random << 13;
         random ^= random >> 17;
         random ^= random << 5;
-        next += 0.12 + f64::from(random % 1000) * 0.4e-3;
+        next += 0.06 + f64::from(random % 1000) * 0.2e-3;
     }
-    line.until("samples", |l| l.bytes().len() == 60 * 4);
+    line.until("samples", |l| l.bytes().len() == 110 * 4);
     assert!(line.stat::<bool>("irregular"));
     let told = line.warnings();
     // Of the rate it may have been told before that was clear.
     assert!(told.len() <= 2, "{told:?}");
     assert!(told.iter().any(|w| w.contains("irregular")), "{told:?}");
     let all = buffers(&line);
-    let late: Vec<_> = all.iter().filter(|b| b.2[0] >= 45.0).collect();
-    assert_eq!(late.len(), 15, "each on its own");
+    let late: Vec<_> = all.iter().filter(|b| b.2[0] >= 80.0).collect();
+    assert_eq!(late.len(), 30, "each on its own");
     for (pts, duration, values) in late {
         let truth = line.running_time(stamps[values[0] as usize]);
         assert!(
