@@ -123,6 +123,9 @@ struct Status {
     queue_dropped: u64,
     mode: Mode,
     correction: Option<Measurement>,
+    drift: Option<f64>,
+    jitter: Option<f64>,
+    irregular: bool,
     interval: Option<f64>,
     age: f64,
     lost: bool,
@@ -137,6 +140,9 @@ impl Default for Status {
             queue_dropped: 0,
             mode: Mode::Waiting,
             correction: None,
+            drift: None,
+            jitter: None,
+            irregular: false,
             interval: None,
             age: timing::GUESS,
             lost: true,
@@ -311,8 +317,9 @@ impl ObjectImpl for LslSrc {
                     .nick("Statistics")
                     .blurb(
                         "Counts and measurements: samples, buffers, dropped, gaps, losses, \
-                         connected, timestamp-mode, correction and uncertainty (ns), \
-                         effective-rate (Hz), sender-age and latency (ns)",
+                         resets, connected, irregular, timestamp-mode, correction and \
+                         uncertainty (ns), drift (ppm by which the sender's clock is slow), \
+                         jitter (ns), effective-rate (Hz), sender-age and latency (ns)",
                     )
                     .read_only()
                     .build(),
@@ -855,9 +862,23 @@ impl LslSrc {
                      applied from here on ({})",
                     source.name()
                 )),
+                Notice::NoClock => warn(format!(
+                    "The stamps of {d} do not go on as time does, like a counter; its samples are \
+                     placed when they arrive (timestamp-source=arrival)"
+                )),
+                Notice::Irregular => warn(format!(
+                    "{d} declares a rate, but its samples come irregularly, like events; each is \
+                     sent on its own, with its own time. The sender should declare rate 0"
+                )),
+                Notice::OtherRate { measured } => warn(format!(
+                    "{d} sends {measured:.3} samples per second, not the rate that it declares; \
+                     the time and duration of each buffer are right, the rate in the caps is the \
+                     declared one"
+                )),
             }
         }
         if reset {
+            session.counters.resets += 1;
             receiver::post(&self.obj(), "lsl-clock-reset", d);
         }
     }
@@ -871,6 +892,9 @@ impl LslSrc {
         if let Some(stream) = &session.stream {
             status.mode = stream.timeline.mode();
             status.correction = stream.timeline.correction();
+            status.drift = stream.timeline.drift();
+            status.jitter = stream.timeline.jitter();
+            status.irregular = stream.timeline.is_irregular();
             status.interval = stream.timeline.interval();
             status.age = stream.age.value();
             status.lost = session.lost;
@@ -886,6 +910,8 @@ impl LslSrc {
             .field("dropped", s.counters.dropped)
             .field("gaps", s.counters.gaps)
             .field("losses", s.counters.losses)
+            .field("resets", s.counters.resets)
+            .field("irregular", s.irregular)
             .field("connected", running && !s.lost)
             .field("timestamp-mode", s.mode.name())
             .field("sender-age", (s.age * 1e9) as u64)
@@ -893,7 +919,15 @@ impl LslSrc {
             .build();
         if let Some(c) = s.correction {
             stats.set("correction", (c.offset * 1e9).round() as i64);
-            stats.set("uncertainty", (c.uncertainty.max(0.0) * 1e9) as u64);
+            if c.uncertainty.is_finite() {
+                stats.set("uncertainty", (c.uncertainty.max(0.0) * 1e9) as u64);
+            }
+        }
+        if let Some(drift) = s.drift {
+            stats.set("drift", drift * 1e6);
+        }
+        if let Some(jitter) = s.jitter {
+            stats.set("jitter", (jitter * 1e9) as u64);
         }
         if let Some(interval) = s.interval.filter(|i| *i > 0.0) {
             stats.set("effective-rate", 1.0 / interval);

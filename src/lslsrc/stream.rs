@@ -33,6 +33,7 @@ pub struct Counters {
     pub dropped: u64,
     pub gaps: u64,
     pub losses: u64,
+    pub resets: u64,
 }
 
 /// A buffer in the making.
@@ -111,7 +112,7 @@ impl Stream {
     }
 
     fn regular(&self) -> bool {
-        self.connected.description.rate.is_regular()
+        self.connected.description.rate.is_regular() && !self.timeline.is_irregular()
     }
 
     /// The next buffer starts after a loss.

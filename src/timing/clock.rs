@@ -149,7 +149,7 @@ fn median(values: &mut [f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timing::dejitter::tests::Noise;
+    use crate::timing::noise::Noise;
 
     #[test]
     fn follows_another_clock() {

@@ -28,6 +28,22 @@ pub struct Smoothed {
     pub discont: bool,
 }
 
+/// What is further from the line than this is not jitter: so many times the usual
+/// distance, but not less than so many intervals and seconds.
+const SCATTERS: f64 = 5.0;
+const FAR: f64 = 0.6;
+const LEAST_FAR: f64 = 0.005;
+/// By how much the estimate of the usual distance grows or shrinks with each jittered
+/// stamp: so it becomes the median, and losses do not count.
+const SCATTER_STEP: f64 = 1.05;
+/// Intervals closer than this, seconds, are equal but for rounding.
+const SAME_INTERVAL: f64 = 2e-6;
+
+/// What is further than this is never jitter.
+fn widest(nominal: f64) -> f64 {
+    (3.0 * nominal).max(0.1)
+}
+
 /// A line through stamp over sample count, in coordinates that move with the newest
 /// sample: recursive least squares with forgetting.
 struct Fit {
@@ -90,6 +106,10 @@ pub struct Dejitter {
     /// Latest arrival, and the usual time between two: packets come together.
     last_arrival: f64,
     packet: f64,
+    /// Usual distance of one packet's stamps from the next one's raster.
+    scatter: f64,
+    /// The last few intervals between stamps.
+    intervals_before: [f64; 4],
     /// Off the line, oldest first: stamp and arrival.
     pending: VecDeque<(f64, f64)>,
 }
@@ -108,6 +128,8 @@ impl Dejitter {
             clean_run: 0,
             last_arrival: f64::INFINITY,
             packet: 0.0,
+            intervals_before: [f64::NAN; 4],
+            scatter: widest(1.0 / nominal) / SCATTERS,
             pending: VecDeque::new(),
         }
     }
@@ -134,13 +156,34 @@ impl Dejitter {
         self.last_arrival = arrival;
     }
 
+    fn watch_scatter(&mut self, since: f64) {
+        // Inside a packet stamps are made of the rate: intervals are equal and tell nothing.
+        let mut before = self.intervals_before.iter();
+        let made = before.any(|i| (i - since).abs() < SAME_INTERVAL);
+        self.intervals_before.rotate_right(1);
+        self.intervals_before[0] = since;
+        if !made {
+            let off = (since - self.interval()).abs();
+            self.scatter *= match off > self.scatter {
+                true => SCATTER_STEP,
+                false => 1.0 / SCATTER_STEP,
+            };
+            self.scatter = self.scatter.max(CLEAN_TOLERANCE);
+        }
+    }
+
     /// Samples that are held now.
     pub fn held(&self) -> usize {
         self.pending.len()
     }
 
+    /// Samples further from the line than this are late, or others are missing.
     fn threshold(&self) -> f64 {
-        (3.0 * self.nominal).max(0.1)
+        let interval = self.fit.as_ref().map_or(self.nominal, |fit| fit.interval);
+        (SCATTERS * self.scatter)
+            .max(FAR * interval)
+            .max(LEAST_FAR)
+            .min(widest(self.nominal))
     }
 
     /// Takes a sample's stamp; `arrival` is when it came, on our clock. What is ready is
@@ -156,6 +199,7 @@ impl Dejitter {
         let since = stamp - self.last_raw;
         let hole = since > CERTAIN_HOLE.max(1.5 * self.mean);
         self.last_raw = stamp;
+        self.watch_scatter(since);
         if self.clean {
             let raster = self.raster(since);
             let Some(fit) = &mut self.fit else { return };
@@ -180,6 +224,15 @@ impl Dejitter {
         } else {
             self.watch_raster(since);
         }
+        self.lay(stamp, arrival, out);
+        let due = |p: &(f64, f64)| hole || arrival - p.1 >= self.hold();
+        if self.pending.front().is_some_and(due) {
+            self.settle(out);
+        }
+    }
+
+    /// Puts a sample on the line, or holds it.
+    fn lay(&mut self, stamp: f64, arrival: f64, out: &mut Vec<Smoothed>) {
         let threshold = self.threshold();
         let Some(fit) = &mut self.fit else { return };
         let predicted = fit.now + fit.interval * (self.pending.len() + 1) as f64;
@@ -198,9 +251,6 @@ impl Dejitter {
             return;
         }
         self.pending.push_back((stamp, arrival));
-        if hole || arrival - self.pending[0].1 >= self.hold() {
-            self.settle(out);
-        }
     }
 
     /// Decides about samples that were held long enough; call it when no samples come.
@@ -214,7 +264,7 @@ impl Dejitter {
 
     /// Lets go of everything, before the end or a new start.
     pub fn flush(&mut self, out: &mut Vec<Smoothed>) {
-        if !self.pending.is_empty() {
+        while !self.pending.is_empty() {
             self.settle(out);
         }
     }
@@ -235,13 +285,20 @@ impl Dejitter {
             && own > 0.0
             && (own / fit.interval - 1.0).abs() > 0.2
             && (pace / own - 1.0).abs() < 0.5;
-        // The sample that was delayed least tells how many are missing.
-        let shift = held
+        // Those that were delayed least tell how many are missing.
+        let off: Vec<f64> = held
             .iter()
             .enumerate()
             .map(|(i, (stamp, _))| stamp - (fit.now + fit.interval * (i + 1) as f64))
-            .min_by(|a, b| a.abs().total_cmp(&b.abs()))
-            .unwrap_or(0.0);
+            .collect();
+        let least = off
+            .iter()
+            .copied()
+            .min_by(|a, b| a.abs().total_cmp(&b.abs()));
+        let least = least.unwrap_or(0.0);
+        let reach = (4.0 * self.scatter).max(0.5 * fit.interval);
+        let near = off.iter().filter(|o| (*o - least).abs() <= reach);
+        let shift = near.clone().sum::<f64>() / near.count().max(1) as f64;
         let lost = (shift / fit.interval).round();
         if other_rate || lost < 0.0 {
             let interval = if other_rate { own } else { fit.interval };
@@ -252,14 +309,13 @@ impl Dejitter {
         }
         let threshold = self.threshold();
         let Some(fit) = &mut self.fit else { return };
-        let mut stamps = Vec::with_capacity(held.len());
-        for &(stamp, arrival) in &held {
-            let near = (stamp - fit.now - fit.interval).abs() <= threshold;
-            let stamp = if near { fit.step(stamp) } else { fit.advance() };
-            stamps.push((stamp, arrival));
-        }
-        for (i, (stamp, arrival)) in stamps.into_iter().enumerate() {
-            self.emit(stamp, arrival, i == 0, out);
+        let (stamp, arrival) = *first;
+        let near = (stamp - fit.now - fit.interval).abs() <= threshold;
+        let stamp = if near { fit.step(stamp) } else { fit.advance() };
+        self.emit(stamp, arrival, true, out);
+        // More may have been lost among them.
+        for &(stamp, arrival) in &held[1..] {
+            self.lay(stamp, arrival, out);
         }
     }
 
@@ -340,26 +396,9 @@ fn fit_clean(fit: &mut Fit, stamp: f64, mean: f64, nominal: f64) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// xorshift, so that every run sees the same noise.
-    pub struct Noise(u64);
-    impl Noise {
-        pub fn new(seed: u64) -> Self {
-            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-        }
-        /// 0–1.
-        pub fn uniform(&mut self) -> f64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 >> 11) as f64 / (1u64 << 53) as f64
-        }
-        pub fn normal(&mut self) -> f64 {
-            (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-        }
-    }
+    use crate::timing::noise::Noise;
 
     struct Sample {
         truth: f64,

@@ -7,12 +7,20 @@
 
 mod clock;
 mod dejitter;
+mod envelope;
 mod latency;
+#[cfg(test)]
+mod noise;
 mod offset;
+#[cfg(test)]
+mod simulation;
+mod slew;
+mod spacing;
 mod timeline;
 
 pub use clock::{ClockMap, ClockPairs};
 pub use dejitter::{Dejitter, Smoothed};
+pub use envelope::Envelope;
 pub use latency::{GUESS, SenderAge};
-pub use offset::{Envelope, Measurement, OffsetModel, Outcome, SlewedOffset};
+pub use offset::{ClockFit, Measurement, OffsetModel, Outcome};
 pub use timeline::{Config, Mode, Notice, Source, Stamped, Timeline};

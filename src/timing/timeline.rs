@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::{
-    Dejitter, Envelope, Measurement, OffsetModel, Outcome, SlewedOffset, dejitter::Smoothed,
+    ClockFit, Dejitter, Envelope, Measurement, OffsetModel, Outcome, dejitter::Smoothed,
+    spacing::Spacing,
 };
 use std::collections::VecDeque;
 
@@ -53,6 +54,12 @@ pub enum Notice {
     OtherClock { offset: f64 },
     /// The sender's clock jumped.
     ClockReset,
+    /// The stamps do not go on as time does; samples are placed when they arrive.
+    NoClock,
+    /// The stream declares a rate, but its samples are events.
+    Irregular,
+    /// Samples come at another rate than declared, per second.
+    OtherRate { measured: f64 },
 }
 
 /// A sample's time.
@@ -82,11 +89,19 @@ pub struct Config {
 
 const SAME_CLOCK: f64 = 1e-3;
 const SAME_CLOCK_DOUBT: f64 = 5e-3;
+/// Stamps of one packet are not further apart, seconds.
+const SAME_PACKET: f64 = 5.0;
 const STRANGE_AGE: f64 = 10.0;
 /// How long samples wait for the first clock measurement.
 const PATIENCE: f64 = 3.0;
 /// What is held at most, in seconds of arrival time.
 const HOLD: f64 = 10.0;
+/// A rate is told from another one after this long, seconds, and only if it is off by more.
+const RATE_PATIENCE: f64 = 15.0;
+const RATE_TOLERANCE: f64 = 0.05;
+/// What stands for the jitter of the last few hundred samples, seconds at most each.
+const JITTER_WEIGHT: f64 = 1.0 / 256.0;
+const LARGEST_JITTER: f64 = 1.0;
 
 /// From a sender's stamps to times on our LSL clock: offset, jitter and gaps of one
 /// connection. Samples come out in the order they went in, each exactly once.
@@ -102,8 +117,17 @@ pub struct Timeline {
     complained: bool,
     contradictions: u32,
     discont: bool,
-    /// Stamps of the samples inside the dejitter.
-    raws: VecDeque<f64>,
+    spacing: Option<Spacing>,
+    rate_told: bool,
+    /// Samples in `held` that the envelope has seen.
+    measured: usize,
+    /// The time of the last sample that left.
+    last: Option<f64>,
+    /// The offset of the last sample.
+    used: f64,
+    jitter: Option<f64>,
+    /// Of the samples inside the dejitter: the sender's stamps, and what went in.
+    raws: VecDeque<(f64, f64)>,
     smoothed: Vec<Smoothed>,
     ready: Vec<Stamped>,
     notices: Vec<Notice>,
@@ -112,7 +136,7 @@ pub struct Timeline {
 
 impl Timeline {
     pub fn new(config: Config) -> Self {
-        Self::with_model(config, Box::<SlewedOffset>::default())
+        Self::with_model(config, Box::<ClockFit>::default())
     }
 
     pub fn with_model(config: Config, offset: Box<dyn OffsetModel>) -> Self {
@@ -124,6 +148,12 @@ impl Timeline {
                 Source::Arrival => Mode::Arrival,
             },
             meter: Meter::new(config.rate),
+            spacing: config.rate.map(Spacing::new),
+            rate_told: false,
+            measured: 0,
+            last: None,
+            used: 0.0,
+            jitter: None,
             config,
             offset,
             envelope: Envelope::default(),
@@ -144,8 +174,11 @@ impl Timeline {
         self.mode
     }
 
-    /// The clock measurement in use.
+    /// The correction in use; of mapped stamps nobody knows the uncertainty (infinite).
     pub fn correction(&self) -> Option<Measurement> {
+        if self.mode == Mode::Mapped {
+            return self.envelope.now();
+        }
         let mut best = self.offset.best()?;
         if self.mode == Mode::SameHost {
             best.offset = 0.0;
@@ -153,13 +186,35 @@ impl Timeline {
         Some(best)
     }
 
+    /// By how much the sender's clock is slower than ours, seconds per second.
+    pub fn drift(&self) -> Option<f64> {
+        match self.mode {
+            Mode::Remote => self.offset.drift(),
+            Mode::Mapped => self.envelope.drift(),
+            _ => None,
+        }
+    }
+
+    /// Seconds by which stamps were moved on the average of the last few hundred.
+    pub fn jitter(&self) -> Option<f64> {
+        self.jitter
+    }
+
     /// Seconds per sample as measured, of a regular stream.
     pub fn interval(&self) -> Option<f64> {
         self.config.rate?;
+        if self.is_irregular() {
+            return None;
+        }
         Some(match &self.dejitter {
             Some(d) => d.interval(),
             None => self.meter.interval,
         })
+    }
+
+    /// Whether the stream has a rate by its own word, but sends events.
+    pub fn is_irregular(&self) -> bool {
+        self.spacing.as_ref().is_some_and(Spacing::is_irregular)
     }
 
     /// Whether samples wait inside, so that [`Timeline::poll`] must be called in time.
@@ -183,7 +238,9 @@ impl Timeline {
             Mode::Remote if outcome == Outcome::Reset => self.clock_reset(),
             // The first answer came late, on a busy machine, and looked like another clock.
             Mode::Remote if self.config.same_host && self.offset.best().is_some_and(same_clock) => {
+                let used = self.used;
                 self.mode = Mode::SameHost;
+                self.discont |= used.abs() > SAME_CLOCK;
             }
             _ => {}
         }
@@ -232,6 +289,23 @@ impl Timeline {
             d.poll(now, &mut self.smoothed);
         }
         self.finish();
+        self.watch_rate(now);
+    }
+
+    /// Tells once of a rate that is not the declared one.
+    fn watch_rate(&mut self, now: f64) {
+        if self.rate_told || self.first_arrival.is_none_or(|t| now - t < RATE_PATIENCE) {
+            return;
+        }
+        let (Some(rate), Some(interval)) = (self.config.rate, self.interval()) else {
+            return;
+        };
+        let off = (interval * rate - 1.0).abs() > RATE_TOLERANCE;
+        if off && self.meter.seen >= 32 {
+            self.rate_told = true;
+            let measured = 1.0 / interval;
+            self.notices.push(Notice::OtherRate { measured });
+        }
     }
 
     /// Lets go of what is inside, as at the end of a connection; what still has no mode
@@ -307,17 +381,47 @@ impl Timeline {
         }
     }
 
-    fn place(&mut self, stamp: f64, arrival: f64, own_arrival: f64) {
-        if self.mode == Mode::Mapped && self.envelope.measure(stamp, arrival) == Outcome::Reset {
+    /// Shows the envelope all samples of a packet, beginning with this one, before the
+    /// first is placed: the last of them was on its way the shortest time.
+    fn measure_packet(&mut self, stamp: f64, arrival: f64) {
+        if self.mode != Mode::Mapped {
+            return;
+        }
+        if self.measured > 0 {
+            self.measured -= 1;
+            return;
+        }
+        if self.envelope.measure(stamp, arrival) == Outcome::Reset {
             self.leave_line();
             self.notices.push(Notice::ClockReset);
+        }
+        for &(other, at, _) in &self.held {
+            if at != arrival || (other - stamp).abs() > SAME_PACKET {
+                break;
+            }
+            self.envelope.measure(other, arrival);
+            self.measured += 1;
+        }
+    }
+
+    fn place(&mut self, stamp: f64, arrival: f64, own_arrival: f64) {
+        self.measure_packet(stamp, arrival);
+        if self.mode == Mode::Mapped && !self.envelope.is_a_clock() {
+            self.leave_line();
+            self.mode = Mode::Arrival;
+            self.notices.push(Notice::NoClock);
         }
         let x = if self.mode == Mode::Arrival {
             own_arrival
         } else {
             stamp
         };
-        self.raws.push_back(stamp);
+        if self.spacing.as_mut().is_some_and(|s| s.push(x)) {
+            self.leave_line();
+            self.dejitter = None;
+            self.notices.push(Notice::Irregular);
+        }
+        self.raws.push_back((stamp, x));
         match &mut self.dejitter {
             Some(d) => d.push(x, arrival, &mut self.smoothed),
             None => self.smoothed.push(Smoothed {
@@ -348,11 +452,25 @@ impl Timeline {
                 Mode::Mapped => self.envelope.at(s.arrival),
                 _ => Some(0.0),
             };
+            self.used = offset.unwrap_or(self.used);
+            let (raw, x) = self.raws.pop_front().unwrap_or((s.stamp, s.stamp));
+            if self.dejitter.is_some() {
+                let moved = (s.stamp - x).abs().min(LARGEST_JITTER);
+                let jitter = self.jitter.get_or_insert(moved);
+                *jitter += (moved - *jitter) * JITTER_WEIGHT;
+            }
+            let discont = s.discont | std::mem::take(&mut self.discont);
+            let mut local = offset.map(|offset| s.stamp + offset - self.config.device_delay);
+            if self.dejitter.is_some() && !discont {
+                // Equal stamps under an offset that becomes smaller.
+                local = local.map(|local| self.last.map_or(local, |last| local.max(last)));
+            }
+            self.last = local.or(self.last);
             self.ready.push(Stamped {
-                local: offset.map(|offset| s.stamp + offset - self.config.device_delay),
-                raw: self.raws.pop_front().unwrap_or(s.stamp),
+                local,
+                raw,
                 arrival: s.arrival,
-                discont: s.discont || std::mem::take(&mut self.discont),
+                discont,
             });
         }
     }
@@ -485,7 +603,9 @@ mod tests {
         t.measure(m(2e-5));
         assert_eq!(t.mode(), Mode::SameHost);
         t.push(&[50.01], 50.01);
-        assert_eq!(out(&mut t)[1].local, Some(50.01));
+        let v = out(&mut t);
+        assert_eq!(v[1].local, Some(50.01));
+        assert!(v[1].discont, "9 ms are a step");
         // A clock that is really another one is never close to 0.
         let mut t = Timeline::new(config(Source::Lsl, true));
         for _ in 0..10 {

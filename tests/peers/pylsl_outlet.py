@@ -38,6 +38,7 @@ def main():
     p.add_argument("--format", default="float32")
     p.add_argument("--chunk", type=int, default=1, help="samples per packet")
     p.add_argument("--labels", default="", help="comma-separated")
+    p.add_argument("--label-tag", default="label", help="the element that holds them")
     p.add_argument("--units", default="", help="comma-separated")
     p.add_argument("--count", type=int, default=0, help="samples; 0: for ever")
     p.add_argument("--stamps", choices=["exact", "push"], default="exact")
@@ -53,7 +54,7 @@ def main():
         for c in range(a.channels):
             channel = channels.append_child("channel")
             if c < len(labels):
-                channel.append_child_value("label", labels[c])
+                channel.append_child_value(a.label_tag, labels[c])
             if c < len(units):
                 channel.append_child_value("unit", units[c])
     outlet = pylsl.StreamOutlet(info)
