@@ -205,6 +205,11 @@ fn a_wrong_manifest_is_told_by_field_with_expected_and_found() {
         ("width = 32", "width = 0", vec!["width"]),
         ("name = \"ecg\"", "name = \"video\"", vec!["video"]),
         ("order = 2", "order = 99", vec!["order", "99"]),
+        (
+            "name = \"eda\"\nrate",
+            "name = \"eda\"\ninput = \"gsr\"\nrate",
+            vec!["eda", "input", "gsr"],
+        ),
     ] {
         let (_dir, error) = edited(from, to);
         assert!(error.starts_with("bundle "), "{to}: {error}");

@@ -418,6 +418,14 @@ impl Manifest {
         for signal in &self.signals {
             let at = |e: String| format!("[[signal]] '{}' {e}", signal.name);
             signal.check().map_err(at)?;
+            if signal.modality() != signal.name {
+                return Err(at(format!(
+                    "input: expected none or '{}', found '{}': a second signal of one sensor is \
+                     conditioned offline so far, and not served",
+                    signal.name,
+                    signal.modality()
+                )));
+            }
             whole("chunk × rate", self.window.chunk * signal.rate).map_err(at)?;
             if !names.insert(signal.name.as_str()) {
                 return Err(at("is there twice".into()));
