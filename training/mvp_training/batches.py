@@ -210,10 +210,10 @@ def _batch(
             _augmented(part, has_body, t.noise, t.gain, t.shift, normal) for part in inputs[1:]
         ]
     if source.faces is not None:
-        label = random.integers(0, 2, b)
+        kinds = random.integers(0, 2, b)
         mixed = torch.from_numpy((random.random(b) < 0.3) * random.random(b)).float()
-        face = source.faces.moving(pick.face(label), pick.face(1 - label), mixed, random, t.noise)
-        share = torch.from_numpy(label.astype(np.float32))
+        face = source.faces.moving(pick.face(kinds), pick.face(1 - kinds), mixed, random, t.noise)
+        share = torch.from_numpy(kinds.astype(np.float32))
         share = share * (1 - mixed) + (1 - share) * mixed
         take = has_face & (own_face == 0)
         valence = torch.where(take, share, valence)

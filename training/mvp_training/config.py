@@ -19,7 +19,7 @@ from typing import Any
 VARIANTS = (
     "cross", "early", "late", "concat", "reversed", "bidirectional", "video", "physiology",
 )
-POOLS = ("mean", "attention")
+POOLS = ("mean", "attention", "statistics")
 
 
 class ConfigError(ValueError):
@@ -235,7 +235,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         for key, field in known.items():
             if key not in value and field.default is MISSING:
                 raise ConfigError(f"{where}: field '{key}' is missing")
-        return kind(**{
+        make: Any = kind
+        return make(**{
             known[k].name: _build(hints[known[k].name], v, f"{where}.{k}")
             for k, v in value.items()
         })

@@ -225,6 +225,26 @@ class Cell:
         }
 
 
+def cell_from_json(content: dict[str, Any]) -> Cell:
+    """What `Cell.to_json` wrote."""
+
+    def number(value: float | None) -> float:
+        return float("nan") if value is None else value
+
+    plain = {k: content[k] for k in (
+        "model", "dataset", "target", "modality", "duration", "split", "leaks", "rows",
+        "people", "note",
+    )}
+    return Cell(
+        **plain, ones=number(content["ones"]),
+        scores={
+            k: Estimate(number(s["value"]), number(s["low"]), number(s["high"]))
+            for k, s in content["scores"].items()
+        },
+        folds={k: (number(f["mean"]), number(f["std"])) for k, f in content["folds"].items()},
+    )
+
+
 def _plain(value: float) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 

@@ -87,7 +87,7 @@ def fit(
                     f"the loss is {float(total)} in epoch {epoch + 1}: lower [train] learning-rate"
                 )
             optimiser.zero_grad()
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call,unused-ignore]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
