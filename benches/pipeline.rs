@@ -359,10 +359,15 @@ fn feed(inputs: &Inputs, bundle: &Bundle, begin: u64, end: u64) {
         let Some(mut track) = inputs.signal(&spec.name) else {
             continue;
         };
+        // The few points of a grid would show no beats.
+        let rate = match spec.derive {
+            Some(_) => 64.0,
+            None => spec.rate,
+        };
         if begin == 0 {
-            track.configure(spec.rate, None);
+            track.configure(rate, None);
         }
-        for t in times(spec.rate) {
+        for t in times(rate) {
             track.push(t, 5.0 + (t as f64 / 1e9 * 7.0).sin());
         }
     }

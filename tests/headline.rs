@@ -7,6 +7,7 @@ mod lsl_support;
 use gstmvp::inference::Bundle;
 use gstmvp::lsl::{Format, NewStream};
 use gstmvp::physio::NormalisationSpec;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -312,7 +313,7 @@ fn gst_inspect_tells_everything_without_the_libraries() {
     }
 }
 
-/// The fixture's generator and the bundle that tests use are one and the same.
+/// The fixtures are what their generator makes.
 #[test]
 fn the_fixture_is_what_its_generator_makes() {
     let test = "the_fixture_is_what_its_generator_makes";
@@ -329,17 +330,25 @@ fn the_fixture_is_what_its_generator_makes() {
         eprintln!("SKIPPED {test}: {} has no numpy and onnx", python.display());
         return;
     }
-    let made = tempfile::tempdir().expect("directory");
-    let status = Command::new(&python)
-        .arg(root.join("training/fixture.py"))
-        .arg(made.path())
-        .status()
-        .expect("python");
-    assert!(status.success());
-    for entry in std::fs::read_dir(made.path()).expect("made") {
-        let name = entry.expect("entry").file_name();
-        let kept = std::fs::read(root.join("models/fixture").join(&name)).expect("kept");
-        let fresh = std::fs::read(made.path().join(&name)).expect("fresh");
-        assert!(kept == fresh, "{} differs", name.display());
+    for (bundle, options) in [("fixture", &[][..]), ("fixture-lanes", &["--lanes"])] {
+        let made = tempfile::tempdir().expect("directory");
+        let status = Command::new(&python)
+            .arg(root.join("training/fixture.py"))
+            .arg(made.path())
+            .args(options)
+            .status()
+            .expect("python");
+        assert!(status.success());
+        let names = |directory: &Path| -> BTreeSet<_> {
+            let entries = std::fs::read_dir(directory).expect("a bundle");
+            entries.map(|e| e.expect("entry").file_name()).collect()
+        };
+        let kept = root.join("models").join(bundle);
+        assert_eq!(names(made.path()), names(&kept), "{bundle}");
+        for name in names(made.path()) {
+            let fresh = std::fs::read(made.path().join(&name)).expect("fresh");
+            let kept = std::fs::read(kept.join(&name)).expect("kept");
+            assert!(kept == fresh, "{bundle}: {} differs", name.display());
+        }
     }
 }

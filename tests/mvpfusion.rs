@@ -35,6 +35,11 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture")
 }
 
+/// Two of its signals are made of one sensor's samples.
+fn lanes() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture-lanes")
+}
+
 fn launch(line: &str) -> gst::Pipeline {
     let line = line.replace("MODEL", &fixture().display().to_string());
     let pipeline = gst::parse::launch(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
@@ -600,6 +605,55 @@ fn a_signal_that_the_model_does_not_know_is_told() {
         told.contains("breath") && told.contains("eda, ecg, ppg"),
         "{told}"
     );
+}
+
+/// One sensor gives two signals: there is one pad for it, and one entry in what is told.
+#[test]
+fn two_signals_of_one_sensor_have_one_pad() {
+    if !ready("two_signals_of_one_sensor_have_one_pad") {
+        return;
+    }
+    let line = WHOLE
+        .replace("2400", "900")
+        .replace("MODEL", &lanes().display().to_string())
+        .replace("=ecg ! f.ecg", "=ppg ! f.ppg");
+    let line = format!("{line} appsrc name=own ! f.physio_eda_phasic");
+    let pipeline = launch(&line);
+    let feeds = [
+        feed(&pipeline, "ppg", 64, 32, heart),
+        feed(&pipeline, "eda", 4, 32, skin),
+        feed(&pipeline, "own", 4, 32, skin),
+    ];
+    face(&pipeline, "video");
+    let _ = pipeline.set_state(gst::State::Playing);
+    let run = follow(&pipeline);
+    let f = pipeline.by_name("f").expect("f");
+    let stats = f.property::<gst::Structure>("stats");
+    pipeline.set_state(gst::State::Null).expect("null");
+    feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+    assert_eq!(run.error, None);
+    let told = run.warnings.join("\n");
+    assert!(
+        told.contains("pad eda_phasic") && told.ends_with("it has eda, ppg, ecg"),
+        "{told}"
+    );
+    let last = run.results.last().expect("results");
+    let shares: Vec<&str> = last
+        .fields()
+        .map(|f| f.as_str())
+        .filter(|f| f.starts_with("coverage-"))
+        .collect();
+    let wants = ["video", "eda", "ppg", "ecg"].map(|m| format!("coverage-{m}"));
+    assert_eq!(shares, wants);
+    for (name, least) in [("eda", 0.3), ("ppg", 0.1)] {
+        let coverage = last.get::<f64>(format!("coverage-{name}")).expect(name);
+        assert!(coverage > least, "{name}: {last}");
+        assert_eq!(last.get::<f64>(format!("quality-{name}")), Ok(1.0));
+    }
+    // Once, though two signals are made of them.
+    let eda = stats.get::<gst::Structure>("eda").expect("eda");
+    assert_eq!(eda.get::<u64>("flat"), Ok(0), "{eda}");
+    assert!((116..=128).contains(&eda.get::<u64>("samples").expect("samples")));
 }
 
 #[test]

@@ -354,9 +354,19 @@ impl Bundle {
         &self.manifest.outputs
     }
 
-    /// `video` and the signals, in the order in which results list them.
+    /// `video` and [`Bundle::sensors`], in the order in which results list them.
     pub fn modalities(&self) -> impl Iterator<Item = &str> {
-        std::iter::once("video").chain(self.manifest.signals.iter().map(|s| s.name.as_str()))
+        std::iter::once("video").chain(self.sensors())
+    }
+
+    /// The physiological modalities, each once, in the order in which signals name them:
+    /// those whose samples are wanted, at mvpfusion's pads of these names.
+    pub fn sensors(&self) -> impl Iterator<Item = &str> {
+        let signals = &self.manifest.signals;
+        signals.iter().enumerate().filter_map(|(i, s)| {
+            let seen = signals[..i].iter().any(|e| e.modality() == s.modality());
+            (!seen).then(|| s.modality())
+        })
     }
 }
 
@@ -418,12 +428,13 @@ impl Manifest {
         for signal in &self.signals {
             let at = |e: String| format!("[[signal]] '{}' {e}", signal.name);
             signal.check().map_err(at)?;
-            if signal.modality() != signal.name {
+            let modality = signal.modality();
+            let primary = |s: &SignalSpec| s.name == modality && s.modality() == modality;
+            if !self.signals.iter().any(primary) {
                 return Err(at(format!(
-                    "input: expected none or '{}', found '{}': a second signal of one sensor is \
-                     conditioned offline so far, and not served",
-                    signal.name,
-                    signal.modality()
+                    "input: expected a [[signal]] '{modality}' without an input of its own, whose \
+                     coverage and quality stand for the samples, found none; add it, or leave \
+                     input out and name this one '{modality}'"
                 )));
             }
             whole("chunk × rate", self.window.chunk * signal.rate).map_err(at)?;

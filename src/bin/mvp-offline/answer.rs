@@ -58,8 +58,12 @@ impl Recording {
             let Format { full_scale, cuts } =
                 options.formats.get(name).cloned().unwrap_or_default();
             let mut track = inputs.signal(name).ok_or_else(|| {
+                let made = bundle.signals().iter().find(|s| s.name == *name);
+                let of = made.map_or_else(String::new, |s| {
+                    format!("; '{name}' is made of the samples of '{}'", s.modality())
+                });
                 Failure::Input(format!(
-                    "--signal {name}: the model has no such signal; expected one of {}",
+                    "--signal {name}: the model takes no such samples; expected one of {}{of}",
                     inputs.names().join(", ")
                 ))
             })?;

@@ -42,7 +42,8 @@ MANIFEST is a bundle, its mvp.toml, or a TOML file with its [[signal]] tables (a
 
   --signal NAME          (condition) which [[signal]]
   --rate HZ              the sender's nominal rate, 0 for none
-  --signal NAME=HZ:FILE  (answer, windows) a recording; once for each signal
+  --signal NAME=HZ:FILE  (answer, windows) a recording; once for each modality, the
+                         input of a [[signal]] or its name
   --units FILE           a recording of face units
   --full-scale LOW,HIGH  ends of an integer sample format, at which it is saturated
                          (answer, windows: NAME=LOW,HIGH)
