@@ -133,6 +133,7 @@ def _body_cells(
             recordings, Conditioner(changed, program), folder / "cache",
             f"{one.spec}:{len(recordings)}",
         )
+        turned = False
         for modality in wish.modalities:
             if modality != "physiology" and all(r.units is None for r in recordings):
                 continue
@@ -150,7 +151,8 @@ def _body_cells(
                 cells += kept.get(name, lambda: _network(
                     name, prepared, made, one, modality, wish, folder, progress
                 ))
-            if wish.shifted and modality == wish.modalities[0]:
+            if wish.shifted and not turned:
+                turned = True
                 cells += kept.get(f"{base}-shifted-{variant}", lambda: _shifted(
                     prepared, one, modality, wish, folder, progress
                 ))
