@@ -67,7 +67,7 @@ LIMITS = """\
 - Arousal is *stress against rest* in a laboratory: a Stroop test, an interview and fast
   breathing, all people in the same order. Part of what skin and heart show there is the
   order itself; the column "same minute" compares people at the same minute only.
-- Valence is *happy or not* on posed pictures that students labelled. A smile is not a
+- Valence is *happy or not* on faces in news pictures, by labels of students. A smile is not a
   feeling.
 - Signals are taken relative to the person's own past: the first minutes of a session say
   less than later ones, and whoever is stressed from the first minute looks at rest.

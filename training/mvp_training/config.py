@@ -19,7 +19,7 @@ from typing import Any
 VARIANTS = (
     "cross", "early", "late", "concat", "reversed", "bidirectional", "video", "physiology",
 )
-POOLS = ("mean", "attention", "statistics")
+POOLS = ("mean", "attention")
 
 
 class ConfigError(ValueError):

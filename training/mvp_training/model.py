@@ -162,7 +162,7 @@ class Fusion(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(w) for _ in range(pooled))
         self.dropout = nn.Dropout(m.dropout)
         heads = pooled if m.variant == "late" else 1
-        wide = w * (pooled if heads == 1 else 1) * (2 if m.pool == "statistics" else 1)
+        wide = w * (pooled if heads == 1 else 1)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(wide, w), nn.GELU(), nn.Dropout(m.dropout), nn.Linear(w, 2))
             for _ in range(heads)
@@ -170,14 +170,8 @@ class Fusion(nn.Module):
 
     def _pool(self, x: Tensor, valid: Tensor, index: int) -> Tensor:
         x = self.norms[index](x)
-        if self.pool_kind in ("mean", "statistics"):
-            mean = masked_mean(x, valid.unsqueeze(-1), 1)
-            if self.pool_kind == "mean":
-                return mean
-            # Statistics pooling (Okabe et al., 2018): how much tokens vary is a feature too.
-            apart = (x - mean.unsqueeze(1)).square()
-            spread = (masked_mean(apart, valid.unsqueeze(-1), 1) + 1e-4).sqrt()
-            return torch.cat([mean, spread], 1)
+        if self.pool_kind == "mean":
+            return masked_mean(x, valid.unsqueeze(-1), 1)
         score = self.pools[index](x) + ((valid - 1.0) * ABSENT).unsqueeze(-1)
         return (torch.softmax(score, 1) * x).sum(1) * valid.amax(1, keepdim=True)
 
