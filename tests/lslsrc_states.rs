@@ -246,6 +246,50 @@ fn a_silent_stream_is_lost_and_found() {
     assert!(line.stat::<bool>("connected"));
 }
 
+/// Who hears a message and asks `stats` is not told the old state, whatever the threads do.
+#[test]
+fn the_statistics_know_the_news_when_it_is_told() {
+    let Some(lsl) = hermetic() else { return };
+    let out = outlet(lsl, &stream("news", 100.0, Format::I16));
+    // The streaming thread hangs behind: the news must not wait for it.
+    let line = Line::with(
+        "stream-name=news data-timeout=500000000",
+        "identity sleep-time=300000 ! fakesink sync=false async=false",
+    );
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (record, weak) = (told.clone(), line.src.downgrade());
+    let bus = line.pipeline.bus().expect("bus");
+    bus.set_sync_handler(move |_, message| {
+        if let (Some(s), Some(src)) = (message.structure(), weak.upgrade())
+            && s.name().starts_with("lsl-")
+        {
+            let stats: gst::Structure = src.property("stats");
+            record.lock().expect("no panic").push((
+                s.name().to_string(),
+                stats.get::<bool>("connected").expect("connected"),
+                stats.get::<u64>("losses").expect("losses"),
+            ));
+        }
+        gst::BusSyncReply::Pass
+    });
+    line.play();
+    out.wait();
+    let t0 = out.now();
+    out.play(t0, 0, 100, 2, |n, _| n as i16);
+    line.until("the loss", |l| !l.elements("lsl-lost").is_empty());
+    out.play(t0, 300, 400, 2, |n, _| n as i16);
+    line.until("the return", |l| !l.elements("lsl-recovered").is_empty());
+    line.stop();
+    let told = told.lock().expect("no panic");
+    let wanted = [
+        ("lsl-connected".to_string(), true, 0),
+        ("lsl-lost".to_string(), false, 1),
+        ("lsl-recovered".to_string(), true, 1),
+    ];
+    assert_eq!(told[..3], wanted);
+    assert_eq!(line.stat::<u64>("losses"), told.last().expect("news").2);
+}
+
 #[test]
 fn silence_of_an_irregular_stream_is_no_loss() {
     let Some(lsl) = hermetic() else { return };

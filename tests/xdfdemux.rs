@@ -130,8 +130,13 @@ struct Player {
 impl Player {
     /// `between`: what stands between the file and the demuxer; a queue makes it push.
     fn new(path: &Path, between: &str, sink: &'static str) -> Self {
+        Self::with(path, between, "", sink)
+    }
+
+    /// `options`: properties of the demuxer.
+    fn with(path: &Path, between: &str, options: &str, sink: &'static str) -> Self {
         init();
-        let line = format!("filesrc name=src {between} ! xdfdemux name=x");
+        let line = format!("filesrc name=src {between} ! xdfdemux name=x {options}");
         let pipeline = gst::parse::launch(&line)
             .expect(&line)
             .downcast::<gst::Pipeline>()
@@ -780,6 +785,167 @@ fn a_real_recording_of_two_clocks_is_what_pyxdf_reads() {
         worst * 1e6
     );
     assert!(worst < 2e-3, "{worst}");
+}
+
+/// Gaussian enough, between -1 and 1.
+fn noise(n: u64) -> f64 {
+    let uniform = |k: u64| {
+        let mut x = (n * 4 + k + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x ^= x >> 29;
+        x = x.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (x >> 33) as f64 / (1u64 << 31) as f64
+    };
+    (0..4).map(uniform).sum::<f64>() / 2.0 - 1.0
+}
+
+#[test]
+fn jitter_is_taken_off_unless_told_otherwise() {
+    let truth = |n: u64| 1000.0 + n as f64 / 100.0 + if n >= 3000 { 4.0 } else { 0.0 };
+    let mut x = Xdf::new();
+    x.stream(1, "jittered", 1, "float32", 100.0);
+    x.stream(2, "clean", 1, "float32", 50.0);
+    for second in 0..60u64 {
+        if second % 5 == 1 {
+            x.offset(1, truth(second * 100) - 500.0, 500.0);
+            x.offset(2, truth(second * 100), 0.0);
+        }
+        let jittered: Vec<_> = (second * 100..second * 100 + 100)
+            .map(|n| (truth(n) - 500.0 + 0.004 * noise(n), n as f32))
+            .collect();
+        x.floats(1, &jittered);
+        let clean: Vec<_> = (second * 50..second * 50 + 50)
+            .map(|n| (truth(n * 2), n as f32))
+            .collect();
+        x.floats(2, &clean);
+    }
+    let path = file(&x);
+    for (between, options) in [(PULL, ""), (PUSH, ""), (PULL, "dejitter=false")] {
+        let player = Player::with(path.path(), between, options, SINK);
+        assert_eq!(player.play(), Ok(vec![]));
+        let tracks = player.tracks.take();
+        let track = &tracks["jittered"];
+        assert_eq!(
+            track.floats(),
+            (0..6000).map(|n| n as f32).collect::<Vec<_>>()
+        );
+        let times = track.times(4);
+        let origin = if tracks["clean"].times(4)[0] > 0.0 {
+            1000.0 - tracks["clean"].times(4)[0]
+        } else {
+            1000.0
+        };
+        let worst = |from: usize, to: usize| {
+            let off = (from..to).map(|n| (times[n] + origin - truth(n as u64)).abs());
+            off.fold(0.0, f64::max)
+        };
+        println!(
+            "{between} {options}: {:.3} {:.3} ms",
+            1e3 * worst(200, 3000),
+            1e3 * worst(3050, 6000)
+        );
+        if options.is_empty() {
+            assert!(
+                worst(200, 3000) < 1.5e-3 && worst(3050, 6000) < 1.5e-3,
+                "{between}"
+            );
+            assert_eq!(track.buffers.iter().filter(|b| b.2).count(), 2, "{between}");
+        } else {
+            assert!(worst(200, 3000) > 2.5e-3, "as it was recorded");
+        }
+        // A clean stream is not touched, and the gap is told in both.
+        let clean = tracks["clean"].times(4);
+        let right = |(n, t): (usize, &f64)| (t + origin - truth(n as u64 * 2)).abs() < 1e-5;
+        assert!(clean.iter().enumerate().all(right));
+        for track in tracks.values() {
+            let told: u64 = track.gaps.iter().map(|g| g.1).sum();
+            assert!((3.9e9..4.1e9).contains(&(told as f64)), "{:?}", track.gaps);
+        }
+    }
+}
+
+/// What was recorded while it was received live comes back at the same times.
+#[test]
+fn live_and_replay_give_the_same_times() {
+    let Some(library) = hermetic() else { return };
+    let Some(recorder) = lab_recorder() else {
+        return;
+    };
+    let out = lsl_support::outlet(
+        library,
+        &lsl_support::stream("both", 100.0, lsl::Format::F32),
+    );
+    let live = lsl_support::Line::new("stream-name=both");
+    live.play();
+    out.wait();
+    live.connected();
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("both.xdf");
+    let mut recording = Command::new(recorder)
+        .arg(&path)
+        .arg("name='both'")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("LabRecorderCLI");
+    // Packets of 4 with 3 ms of jitter, and half a second that is lost.
+    let t0 = out.now() + 0.05;
+    for packet in 0..400u64 {
+        let last = packet * 4 + 3;
+        let due = t0 + last as f64 / 100.0;
+        out.sleep_until(due + 0.003);
+        if (200..212).contains(&packet) {
+            continue;
+        }
+        let stamp = due + 0.003 * noise(packet);
+        let values: Vec<f32> = (last - 3..=last).map(|n| n as f32).collect();
+        let stamps: Vec<f64> = (0..4).map(|i| stamp - f64::from(3 - i) / 100.0).collect();
+        out.push(&values, &stamps);
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    use std::io::Write;
+    let mut stdin = recording.stdin.take().expect("stdin");
+    stdin.write_all(b"\n").expect("stop");
+    drop(stdin);
+    assert!(recording.wait().expect("the recorder's end").success());
+
+    let mut at = BTreeMap::new();
+    for seen in live.seen() {
+        if let lsl_support::Seen::Buffer { pts, data, .. } = seen {
+            for (i, n) in lsl_support::numbers(&data, f32::from_le_bytes)
+                .into_iter()
+                .enumerate()
+            {
+                at.insert(n as u64, pts as f64 / 1e9 + i as f64 / 100.0);
+            }
+        }
+    }
+    live.stop();
+    let player = Player::new(&path, PULL, SINK);
+    assert_eq!(player.play(), Ok(vec![]));
+    let track = &player.tracks.take()["both"];
+    let numbers: Vec<u64> = track.floats().into_iter().map(|n| n as u64).collect();
+    assert!(numbers.len() > 1000, "{}", numbers.len());
+    // The recorder came later; from then on there is sample for sample the same.
+    let received: Vec<u64> = at.keys().copied().filter(|n| *n >= numbers[0]).collect();
+    assert_eq!(numbers, received);
+    // Time zero is the first sample of the recording, whenever that was live.
+    let mut apart: Vec<f64> = numbers
+        .iter()
+        .zip(track.times(4))
+        .map(|(n, time)| at[n] - time)
+        .collect();
+    let mut sorted = apart.clone();
+    sorted.sort_by(f64::total_cmp);
+    let zero = sorted[sorted.len() / 2];
+    apart.iter_mut().for_each(|d| *d = (*d - zero).abs());
+    let worst = apart.iter().copied().fold(0.0, f64::max);
+    println!(
+        "live and replay: {} samples, worst {:.3} ms apart",
+        numbers.len(),
+        worst * 1e3
+    );
+    // Far less than a sample; the replay has not seen what came before the recording.
+    assert!(worst < 5e-3, "{worst}");
 }
 
 #[test]

@@ -121,6 +121,8 @@ struct Status {
     counters: Counters,
     /// Samples that nobody took in time; also in the counters.
     queue_dropped: u64,
+    /// Of the run that ended; one that goes on is asked itself.
+    losses: u64,
     mode: Mode,
     correction: Option<Measurement>,
     drift: Option<f64>,
@@ -128,7 +130,6 @@ struct Status {
     irregular: bool,
     interval: Option<f64>,
     age: f64,
-    lost: bool,
 }
 
 impl Default for Status {
@@ -138,6 +139,7 @@ impl Default for Status {
             latency: 0,
             counters: Counters::default(),
             queue_dropped: 0,
+            losses: 0,
             mode: Mode::Waiting,
             correction: None,
             drift: None,
@@ -145,7 +147,6 @@ impl Default for Status {
             irregular: false,
             interval: None,
             age: timing::GUESS,
-            lost: true,
         }
     }
 }
@@ -164,7 +165,6 @@ struct Session {
     end: Option<End>,
     /// Clock offset of the sender before it was lost.
     last_offset: Option<f64>,
-    lost: bool,
     pending_offset_check: bool,
 }
 
@@ -489,7 +489,9 @@ impl BaseSrcImpl for LslSrc {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        if let Some(running) = lock(&self.running).take() {
+        let running = lock(&self.running).take();
+        let losses = running.as_ref().map(|r| r.shared.losses());
+        if let Some(running) = running {
             running.shared.stop();
             // Not joined here: liblsl may take most of a second.
             let mut retired = lock(&self.retired);
@@ -499,7 +501,9 @@ impl BaseSrcImpl for LslSrc {
         *lock(&self.session) = None;
         let mut status = lock(&self.status);
         status.caps = None;
-        status.lost = true;
+        if let Some(losses) = losses {
+            status.losses = losses;
+        }
         Ok(())
     }
 
@@ -636,7 +640,7 @@ impl LslSrc {
                 latency_changed = stream.tick(now, latency, &time, counters);
                 wait = stream.deadline(now);
             }
-            self.tell(session, settings, latency_changed);
+            self.tell(session, settings, shared, latency_changed);
             if session.stream.as_ref().is_some_and(|s| !s.out.is_empty()) {
                 continue;
             }
@@ -648,17 +652,12 @@ impl LslSrc {
             };
             let latency_changed = self.handle(session, item, settings);
             self.publish(session, shared);
-            self.tell(session, settings, latency_changed);
+            self.tell(session, settings, shared, latency_changed);
         }
     }
 
     /// Takes one item of the receiver; true when the latency changed.
     fn handle(&self, session: &mut Session, item: Item, settings: &Settings) -> bool {
-        match item {
-            Item::Lost => session.lost = true,
-            Item::Chunk { .. } | Item::Connected(_) => session.lost = false,
-            _ => (),
-        }
         match item {
             Item::Failed => session.end = Some(End::Failed),
             Item::Connected(connected) => {
@@ -687,7 +686,6 @@ impl LslSrc {
                     _ => {
                         stream.finish(&time, counters);
                         stream.mark_lost();
-                        counters.losses += 1;
                         if settings.on_lost != OnLost::Wait {
                             session.end = Some(End::Lost);
                         }
@@ -813,11 +811,16 @@ impl LslSrc {
     }
 
     /// Says on the bus what happened; nothing is locked here.
-    fn tell(&self, session: &mut Session, settings: &Settings, latency_changed: bool) {
+    fn tell(
+        &self,
+        session: &mut Session,
+        settings: &Settings,
+        shared: &Shared,
+        latency_changed: bool,
+    ) {
         let Some(stream) = &mut session.stream else {
             return;
         };
-        let d = &stream.connected.description;
         if latency_changed {
             lock(&self.status).latency = latency(settings, stream.age.value());
             let obj = self.obj();
@@ -834,12 +837,24 @@ impl LslSrc {
                 .is_some_and(|old| (old - c.offset).abs() > CLOCK_RESET);
         }
         let source = stream.timeline.mode();
+        let notices = stream.timeline.take_notices();
+        reset |= notices.iter().any(|n| matches!(n, Notice::ClockReset));
+        session.counters.resets += u64::from(reset);
+        if !reset && notices.is_empty() {
+            return;
+        }
+        // Who hears the news finds it in the statistics.
+        self.publish(session, shared);
+        let Some(stream) = &session.stream else {
+            return;
+        };
+        let d = &stream.connected.description;
         let warn = |text: String| {
             gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"));
         };
-        for notice in stream.timeline.take_notices() {
+        for notice in notices {
             match notice {
-                Notice::ClockReset => reset = true,
+                Notice::ClockReset => (),
                 Notice::StrangeStamps { age } => warn(format!(
                     "The stamps of {d} are {age:.1} s old on the LSL clock, so they are of another \
                      clock; they are placed by arrival (timestamp-source=mapped) instead"
@@ -878,7 +893,6 @@ impl LslSrc {
             }
         }
         if reset {
-            session.counters.resets += 1;
             receiver::post(&self.obj(), "lsl-clock-reset", d);
         }
     }
@@ -897,22 +911,24 @@ impl LslSrc {
             status.irregular = stream.timeline.is_irregular();
             status.interval = stream.timeline.interval();
             status.age = stream.age.value();
-            status.lost = session.lost;
         }
     }
 
     fn stats(&self) -> gst::Structure {
-        let running = lock(&self.running).is_some();
+        let link = lock(&self.running)
+            .as_ref()
+            .map(|r| (r.shared.is_connected(), r.shared.losses()));
         let s = lock(&self.status);
+        let (connected, losses) = link.unwrap_or((false, s.losses));
         let mut stats = gst::Structure::builder("lslsrc-stats")
             .field("samples", s.counters.samples)
             .field("buffers", s.counters.buffers)
             .field("dropped", s.counters.dropped)
             .field("gaps", s.counters.gaps)
-            .field("losses", s.counters.losses)
+            .field("losses", losses)
             .field("resets", s.counters.resets)
             .field("irregular", s.irregular)
-            .field("connected", running && !s.lost)
+            .field("connected", connected)
             .field("timestamp-mode", s.mode.name())
             .field("sender-age", (s.age * 1e9) as u64)
             .field("latency", s.latency)

@@ -11,7 +11,10 @@ use gst::{glib, prelude::*};
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -77,6 +80,10 @@ struct Queue {
 pub struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// True before the bus says `lsl-connected` or `lsl-recovered`, false before it says
+    /// `lsl-lost`: who hears the message finds it in the statistics.
+    connected: AtomicBool,
+    losses: AtomicU64,
 }
 
 /// Why [`Shared::next`] came back.
@@ -124,6 +131,15 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .0
             .stop
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::SeqCst)
+    }
+
+    /// How often the stream was lost.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// The next item, waiting for it up to `timeout`.
@@ -453,9 +469,9 @@ impl Receiver {
     ) -> Result<StreamInfo, End> {
         let regular = description.rate.is_regular();
         if !recovering {
-            self.post("lsl-connected", description);
+            self.connected("lsl-connected", description);
         } else if !regular {
-            self.post("lsl-recovered", description);
+            self.connected("lsl-recovered", description);
         }
         // Silence of an irregular stream says nothing.
         let patience = self.config.data_timeout.filter(|_| regular);
@@ -507,7 +523,7 @@ impl Receiver {
                 if lost {
                     lost = false;
                     watcher = None;
-                    self.post("lsl-recovered", description);
+                    self.connected("lsl-recovered", description);
                 }
                 last_data = Instant::now();
                 self.shared.push(Item::Chunk { chunk, arrival });
@@ -529,7 +545,14 @@ impl Receiver {
         }
     }
 
+    fn connected(&self, message: &str, description: &Description) {
+        self.shared.connected.store(true, Ordering::SeqCst);
+        self.post(message, description);
+    }
+
     fn lost(&self, description: &Description) -> Result<(), End> {
+        self.shared.connected.store(false, Ordering::SeqCst);
+        self.shared.losses.fetch_add(1, Ordering::SeqCst);
         self.post("lsl-lost", description);
         self.shared.push(Item::Lost);
         // What `eos` and `error` mean is done in order, behind the samples.

@@ -32,7 +32,6 @@ pub struct Counters {
     pub buffers: u64,
     pub dropped: u64,
     pub gaps: u64,
-    pub losses: u64,
     pub resets: u64,
 }
 

@@ -9,7 +9,8 @@
  * the order of the file, with the caps, tags and the sticky event `lsl/stream-info` that
  * lslsrc would give it. Stamps are corrected to the recorder's clock. Time zero is the
  * earliest corrected stamp in the recording, so the streams stay aligned with each other.
- * Stamps are those that the senders gave: jitter is not taken off them. Buffers are split
+ * Jitter is taken off the stamps of regular streams as lslsrc does it, see the property
+ * dejitter; after a seek it is learned anew. Buffers are split
  * where a sample is more than 50 µs from where the nominal rate puts it, and have the
  * DISCONT flag where more than 1.5 sample periods lie between two samples.
  *
@@ -37,7 +38,7 @@
 use super::{
     CAPS,
     scan::{Failed, Map, plausible},
-    stream::{Out, Placed, Stream},
+    stream::{Out, Placed, Ready, Stream},
 };
 use crate::{
     stream::{caps, events},
@@ -141,12 +142,24 @@ struct Info {
     seek: Option<gst::Seqnum>,
 }
 
+#[derive(Debug, Clone)]
+struct Settings {
+    dejitter: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { dejitter: true }
+    }
+}
+
 // Locks are never nested. The session is taken out of its mutex while in use, so that
 // nothing is pushed or posted under a lock.
 pub struct XdfDemux {
     sinkpad: gst::Pad,
     session: Mutex<Option<Box<Session>>>,
     info: Mutex<Info>,
+    settings: Mutex<Settings>,
     /// The caps that each pad can have.
     possible: Mutex<HashMap<String, gst::Caps>>,
 }
@@ -190,12 +203,43 @@ impl ObjectSubclass for XdfDemux {
             sinkpad,
             session: Mutex::default(),
             info: Mutex::default(),
+            settings: Mutex::default(),
             possible: Mutex::default(),
         }
     }
 }
 
 impl ObjectImpl for XdfDemux {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            vec![
+                glib::ParamSpecBoolean::builder("dejitter")
+                    .nick("Dejitter")
+                    .blurb("Take the jitter off the stamps of streams of regular rate")
+                    .default_value(Settings::default().dejitter)
+                    .mutable_ready()
+                    .build(),
+            ]
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        match pspec.name() {
+            "dejitter" => {
+                lock(&self.settings).dejitter = value.get().expect("type checked upstream");
+            }
+            _ => unimplemented!(),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "dejitter" => lock(&self.settings).dejitter.to_value(),
+            _ => unimplemented!(),
+        }
+    }
+
     fn constructed(&self) {
         self.parent_constructed();
         if let Err(e) = self.obj().add_pad(&self.sinkpad) {
@@ -380,6 +424,7 @@ impl XdfDemux {
                     let stop = session.segment.stop().map(|s| s.nseconds() as i64);
                     match stop {
                         Some(stop) if session.newest - session.lag > stop => {
+                            self.let_go(session)?;
                             Err(gst::FlowError::Eos)
                         }
                         _ => Ok(()),
@@ -557,7 +602,8 @@ impl XdfDemux {
     fn drain(&self, session: &mut Session) -> Result<(), gst::FlowError> {
         session.parser().finish();
         self.process(session)?;
-        self.release(session)
+        self.release(session)?;
+        self.let_go(session)
     }
 
     fn handle(&self, session: &mut Session, event: Event) -> Result<(), gst::FlowError> {
@@ -570,7 +616,7 @@ impl XdfDemux {
                     return Ok(());
                 };
                 if session.origin.is_some() {
-                    return self.play(session, stream, &stamps, &values);
+                    return self.play(session, stream, stamps, values);
                 }
                 session.held_bytes += 8 * stamps.len()
                     + match &values {
@@ -636,25 +682,64 @@ impl XdfDemux {
         session.held_bytes = 0;
         self.obj().no_more_pads();
         for h in held {
-            self.play(session, h.stream, &h.stamps, &h.values)?;
+            self.play(session, h.stream, h.stamps, h.values)?;
+        }
+        Ok(())
+    }
+
+    /// Takes samples, and sends what has a time.
+    fn play(
+        &self,
+        session: &mut Session,
+        index: usize,
+        stamps: Vec<f64>,
+        values: Values,
+    ) -> Result<(), gst::FlowError> {
+        let ready = session.streams[index].smooth(stamps, values);
+        if !ready.stamps.is_empty() {
+            self.send(session, index, &ready)?;
+        }
+        // What waits in the others waits no longer than it would have, live.
+        let origin = session.origin.unwrap_or(0.0);
+        let now = origin + (session.newest - session.lag) as f64 / 1e9;
+        for other in (0..session.streams.len()).filter(|i| *i != index) {
+            let stream = &mut session.streams[other];
+            if !stream.holds() {
+                continue;
+            }
+            let ready = stream.let_go(Some(now - stream.offset));
+            if !ready.stamps.is_empty() {
+                self.send(session, other, &ready)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what waits in the streams, at an end.
+    fn let_go(&self, session: &mut Session) -> Result<(), gst::FlowError> {
+        for index in 0..session.streams.len() {
+            let ready = session.streams[index].let_go(None);
+            if !ready.stamps.is_empty() {
+                self.send(session, index, &ready)?;
+            }
         }
         Ok(())
     }
 
     /// Sends samples that have a time.
-    fn play(
+    fn send(
         &self,
         session: &mut Session,
         index: usize,
-        stamps: &[f64],
-        values: &Values,
+        ready: &Ready,
     ) -> Result<(), gst::FlowError> {
         let origin = session.origin.unwrap_or(0.0);
         let nanos = |t: Option<gst::ClockTime>| t.map(|t| t.nseconds() as i64);
         let from = nanos(session.segment.start()).unwrap_or(0);
         let until = nanos(session.segment.stop()).unwrap_or(i64::MAX);
         let stream = &mut session.streams[index];
-        let times: Vec<Option<i64>> = stamps
+        let times: Vec<Option<i64>> = ready
+            .smoothed
             .iter()
             .map(|s| plausible(stream.correct(*s)))
             .map(|t| t.map(|t| ((t - origin) * 1e9).round() as i64))
@@ -671,8 +756,8 @@ impl XdfDemux {
         session.newest = latest;
         let placed = Placed {
             times: &times,
-            stamps,
-            values,
+            stamps: &ready.stamps,
+            values: &ready.values,
         };
         let mut out = Vec::new();
         stream.cut(&placed, from, until, &mut out);
@@ -786,7 +871,8 @@ impl XdfDemux {
         if obj.add_pad(&pad).is_err() {
             return Err(gst::FlowError::Error);
         }
-        let stream = Stream::new(id, header, pad);
+        let dejitter = lock(&self.settings).dejitter;
+        let stream = Stream::new(id, header, pad, dejitter);
         // Who does not want it says so at the first buffer.
         self.agree_on_caps(&stream);
         let pad = &stream.pad;

@@ -3,8 +3,10 @@
 
 use crate::{
     lsl::{Description, Format},
+    timing::{Dejitter, Smoothed},
     xdf::{Causal, Corrector, Header, Values},
 };
+use std::collections::VecDeque;
 
 /// Buffers are split where a sample is further, ns, from where the nominal rate puts it.
 const TOLERANCE: f64 = 50_000.0;
@@ -41,6 +43,9 @@ pub struct Stream {
     stride: Option<usize>,
     /// ns.
     interval: Option<f64>,
+    smoother: Option<Smoother>,
+    /// What the last stamp was corrected by, seconds.
+    pub offset: f64,
     last: Option<i64>,
     /// All before this time was sent or said to be empty.
     pub position: i64,
@@ -56,15 +61,49 @@ pub struct Placed<'a> {
     pub values: &'a Values,
 }
 
+/// Takes the jitter off the stamps, as lslsrc does, before they are corrected.
+struct Smoother {
+    rate: f64,
+    dejitter: Dejitter,
+    /// Stamps and bytes of the samples inside.
+    stamps: VecDeque<f64>,
+    bytes: VecDeque<u8>,
+    ready: Vec<Smoothed>,
+}
+
+impl Smoother {
+    fn new(rate: f64) -> Self {
+        Self {
+            rate,
+            dejitter: Dejitter::new(rate),
+            stamps: VecDeque::new(),
+            bytes: VecDeque::new(),
+            ready: Vec::new(),
+        }
+    }
+}
+
+/// Samples that may be placed: the stamps to place them by, and those that were recorded.
+pub struct Ready {
+    pub smoothed: Vec<f64>,
+    pub stamps: Vec<f64>,
+    pub values: Values,
+}
+
 impl Stream {
-    pub fn new(id: u32, header: Header, pad: gst::Pad) -> Self {
+    /// `dejitter`: take the jitter off the stamps if the stream is a regular one.
+    pub fn new(id: u32, header: Header, pad: gst::Pad, dejitter: bool) -> Self {
         let d = &header.description;
         let stride = d
             .format
             .filter(|f| *f != Format::Text)
             .map(|f| f.size() * d.channels);
         let interval = d.rate.is_regular().then(|| 1e9 / d.rate.hz());
+        let smoother = (dejitter && interval.is_some() && stride.is_some() && !d.can_drop_samples)
+            .then(|| Smoother::new(d.rate.hz()));
         Self {
+            smoother,
+            offset: 0.0,
             id,
             header,
             pad,
@@ -85,10 +124,12 @@ impl Stream {
 
     /// Seconds on the recorder's clock.
     pub fn correct(&mut self, stamp: f64) -> f64 {
-        match &mut self.corrector {
+        let time = match &mut self.corrector {
             Some(corrector) => corrector.correct(stamp),
             None => self.causal.correct(stamp),
-        }
+        };
+        self.offset = time - stamp;
+        time
     }
 
     /// Begins anew at `position`, ns.
@@ -96,6 +137,61 @@ impl Stream {
         self.last = None;
         self.position = position;
         self.discont = true;
+        if let Some(s) = &mut self.smoother {
+            *s = Smoother::new(s.rate);
+        }
+    }
+
+    /// Takes samples as they were recorded; gives those that are ready, in the same order.
+    pub fn smooth(&mut self, stamps: Vec<f64>, values: Values) -> Ready {
+        match (&mut self.smoother, values) {
+            (Some(s), Values::Numbers(bytes)) => {
+                s.bytes.extend(bytes);
+                for stamp in stamps {
+                    s.stamps.push_back(stamp);
+                    // When it came is not in the recording; most stamps say it.
+                    s.dejitter.push(stamp, stamp, &mut s.ready);
+                }
+                self.take_ready()
+            }
+            (_, values) => Ready {
+                smoothed: stamps.clone(),
+                stamps,
+                values,
+            },
+        }
+    }
+
+    /// Lets go of what waits inside; as if `stamp` (sender's clock) were now, or at the
+    /// end.
+    pub fn let_go(&mut self, stamp: Option<f64>) -> Ready {
+        if let Some(s) = &mut self.smoother {
+            match stamp {
+                Some(stamp) => s.dejitter.poll(stamp, &mut s.ready),
+                None => s.dejitter.flush(&mut s.ready),
+            }
+        }
+        self.take_ready()
+    }
+
+    /// Whether samples wait inside.
+    pub fn holds(&self) -> bool {
+        self.smoother.as_ref().is_some_and(|s| !s.stamps.is_empty())
+    }
+
+    fn take_ready(&mut self) -> Ready {
+        let (mut smoothed, mut stamps, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        if let (Some(s), Some(stride)) = (&mut self.smoother, self.stride) {
+            smoothed.extend(s.ready.drain(..).map(|r| r.stamp));
+            let n = smoothed.len().min(s.stamps.len());
+            stamps.extend(s.stamps.drain(..n));
+            bytes.extend(s.bytes.drain(..(n * stride).min(s.bytes.len())));
+        }
+        Ready {
+            smoothed,
+            stamps,
+            values: Values::Numbers(bytes),
+        }
     }
 
     /// Makes buffers of the samples that end after `from` and begin before `until`, ns.
@@ -190,6 +286,9 @@ impl Stream {
 
     /// Says that nothing was recorded until `time`, if that is worth an event.
     pub fn idle(&mut self, time: i64, out: &mut Vec<Out>) {
+        if self.holds() {
+            return;
+        }
         let least = self.interval.map_or(GAP, |i| GAP.max((1.5 * i) as i64));
         if time - self.position >= least {
             self.gap(time, out);

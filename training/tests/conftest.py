@@ -7,6 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Steps are small: on a busy machine threads wait for each other more than they compute.
+torch.set_num_threads(1)
 
 
 def _real(variable: str, what: str) -> Path:
