@@ -7,7 +7,6 @@ import argparse
 import ast
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,7 +153,6 @@ def train(options: argparse.Namespace) -> None:
     if options.seed is not None:
         changed["train__seed"] = options.seed
         config = config.with_changes(train__seed=options.seed)
-    began = time.monotonic()
     say("reading")
     sets = datasets.read_all(options.data)
     target = _target(sets, options.target)
@@ -217,7 +215,6 @@ def train(options: argparse.Namespace) -> None:
     table, numbers = run.report(
         here, held, name, found_name(prepared, options.split), any(s.same_time for s in sets)
     )
-    numbers["minutes"] = round((time.monotonic() - began) / 60, 1)
     here.path("metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
     here.path("report.md").write_text(table)
     print(table)

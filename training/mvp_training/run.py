@@ -236,6 +236,11 @@ def report(
             cells.append(protocol.score(
                 name, setting, everyone, found, label, person.astype(np.str_), draws
             ))
+    for cell in cells:
+        # Answers are for as many ones as zeros, which is not how windows were found: what
+        # probabilities are worth stands under "calibration", with that taken care of.
+        for name in ("brier", "ece", "ece_adaptive"):
+            cell.scores.pop(name, None)
     numbers = {
         "cells": [c.to_json() for c in cells],
         "calibration": json.loads(run.path("calibration.json").read_text()),
