@@ -71,16 +71,18 @@ class Kept:
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, name: str, make: Callable[[], list[Cell]]) -> list[Cell]:
-        """The cells of this name: from the directory, or made and put there."""
+        """The cells of this name: from the directory, or made and put there.
+
+        Always as the directory has them, rounded, so that a second run prints what the first
+        one did.
+        """
         file = self.folder / f"{name}.json"
-        if file.exists():
-            return [protocol.cell_from_json(c) for c in json.loads(file.read_text())]
-        self.tell(name)
-        cells = make()
-        fresh = file.with_suffix(".new")
-        fresh.write_text(json.dumps([c.to_json() for c in cells], indent=1) + "\n")
-        fresh.replace(file)
-        return cells
+        if not file.exists():
+            self.tell(name)
+            fresh = file.with_suffix(".new")
+            fresh.write_text(json.dumps([c.to_json() for c in make()], indent=1) + "\n")
+            fresh.replace(file)
+        return [protocol.cell_from_json(c) for c in json.loads(file.read_text())]
 
 
 def evaluate(

@@ -138,7 +138,7 @@ def test_the_same_seed_is_the_same_network() -> None:
     ({"model__width": 65}, "even multiple of heads"),
     ({"window__duration": 10.5}, "multiple of chunk"),
     ({"train__epochs": 0}, "above 0"),
-    ({"model__tokenizer": ((64, 2, 3),)}, "kernel >= stride"),
+    ({"model__tokenizer": ((32, 2, 3),)}, "kernel >= stride"),
     ({"model__pool": "max"}, "pool: expected"),
 ])
 def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
