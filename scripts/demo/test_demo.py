@@ -50,6 +50,56 @@ class Decimate(unittest.TestCase):
             self.assertLess(np.abs(out[edge:-edge]).max(), 0.001, s.name)
 
 
+# Where scripts/test.sh has built it.
+OFFLINE = pathlib.Path(os.environ.get("GST_PLUGIN_PATH", ROOT / "target/debug")) / "mvp-offline"
+
+
+@unittest.skipUnless(RECORDING.exists(), f"{RECORDING} is not here: scripts/setup.sh fetches it")
+@unittest.skipUnless(OFFLINE.exists(), f"{OFFLINE} is not built: cargo build --bin mvp-offline")
+@unittest.skipUnless(os.environ.get("ORT_DYLIB_PATH"), "ORT_DYLIB_PATH does not name libonnxruntime")
+class TheHeartOfOnePerson(unittest.TestCase):
+    """The shipped model says the same of one person's ECG and of their BVP."""
+
+    def arousal(self, *names):
+        arguments = []
+        for s in STREAMS:
+            if s.name not in names:
+                continue
+            rows = np.empty(len(self.samples[s.name]), [("t", "<u8"), ("v", "<f8")])
+            rows["t"] = np.arange(len(rows)) * 1_000_000_000 // s.rate
+            rows["v"] = self.samples[s.name]
+            path = WORK / f"{s.name}.bin"
+            path.write_bytes(rows.tobytes())
+            arguments += ["--signal", f"{s.name.lower()}={s.rate}:{path}"]
+        done = subprocess.run(
+            [OFFLINE, "answer", ROOT / "models/default", *arguments],
+            capture_output=True, text=True, check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        said = {r["window-end"]: r["arousal"] for r in map(json.loads, done.stdout.splitlines())}
+        return said
+
+    def test_answers_agree(self):
+        self.samples = signals(load(RECORDING))
+        ecg, ppg, eda = (
+            self.arousal(*names) for names in (("EDA", "ECG"), ("EDA", "PPG"), ("EDA",))
+        )
+        ends = sorted(ecg.keys() & ppg.keys() & eda.keys())
+        self.assertGreater(len(ends), 100)
+        a, b, without = (np.array([said[t] for t in ends]) for said in (ecg, ppg, eda))
+        apart = np.abs(a - b)
+        r = np.corrcoef(a, b)[0, 1]
+        same = np.mean((a > 0.5) == (b > 0.5))
+        print(
+            f"{len(ends)} answers, arousal with ECG against with BVP: mean {apart.mean():.3f}, "
+            f"max {apart.max():.3f}, r {r:.3f}, same side of 0.5 {same:.3f}; "
+            f"without a heart {np.abs(without - b).mean():.3f} from BVP's"
+        )
+        self.assertLess(apart.mean(), 0.05)
+        self.assertGreater(r, 0.95)
+        # Agreeing would be nothing if the heart were not heard.
+        self.assertGreater(np.abs(without - b).mean(), 2 * apart.mean())
+
 class Load(unittest.TestCase):
     def test_a_wrong_file_is_named(self):
         for content in (b"not bzip2", b""):
