@@ -362,3 +362,47 @@ fn reading_begins_again_at_a_mark() {
     }
     assert_eq!(again, all[12..]);
 }
+
+/// What the fuzz target starts from, and what it found: `cargo test --test xdf -- --ignored`
+/// writes the seeds.
+fn corpus() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/xdf")
+}
+
+#[test]
+#[ignore = "writes files into the source tree"]
+fn write_the_seeds_of_the_corpus() {
+    // The first byte is the size of the pieces, less one.
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(corpus().join(name), [&[16], bytes].concat()).expect("write");
+    };
+    for width in [1, 4, 8] {
+        write(&format!("everything-{width}"), &everything(width).bytes);
+    }
+    let mut x = Xdf::new();
+    x.stream(1, "a", 1, "float32", 10.0);
+    x.floats(1, &[(1.0, 1.0)]);
+    let hurt = x.bytes.len();
+    x.floats(1, &[(2.0, 2.0)]);
+    x.boundary();
+    x.floats(1, &[(3.0, 3.0), (3.1, 4.0)]);
+    x.bytes[hurt + 1] = 250;
+    write("boundary", &x.bytes);
+    write("empty", &Xdf::new().bytes);
+}
+
+#[test]
+fn the_corpus_is_read() {
+    let mut files = 0;
+    // Without the fuzz directory (a published crate) there is nothing to read.
+    for entry in std::fs::read_dir(corpus()).into_iter().flatten() {
+        let bytes = std::fs::read(entry.expect("an entry").path()).expect("readable");
+        let Some((&piece, data)) = bytes.split_first() else {
+            continue;
+        };
+        let count = |piece: usize| events(data, piece).map(|all| all.len()).is_ok();
+        assert_eq!(count(usize::from(piece) + 1), count(usize::MAX));
+        files += 1;
+    }
+    println!("{files} files");
+}
