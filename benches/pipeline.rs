@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What the elements cost, measured in real pipelines. `scripts/bench.sh` runs it and
-//! prints its tables; `--seconds N` sets the length of each live row (20).
+//! prints its tables; `--seconds N` sets the length of each live row (20), `--models`
+//! measures only what a hop of each model costs.
+//!
+//! `GSTMVP_BENCH_MODEL` and `GSTMVP_BENCH_MODEL_120` name the bundles that are measured
+//! against the goals for a hop: the shipped one (models/default), and one of a window of
+//! 120 s (models/default-120, if it is there).
 
 use gst::prelude::*;
 use gstmvp::inference::{
-    Bundle, Estimator, Inputs, ModelSource, Network, Provider, Runtime, SessionOptions,
+    Bundle, Estimator, GraphFile, Inputs, ModelSource, Network, Provider, Runtime, Session,
+    SessionOptions,
 };
 use gstmvp::lsl::{Format, Library, NewStream, Outlet, StreamInfo};
 use std::path::{Path, PathBuf};
@@ -41,14 +47,23 @@ fn main() -> Result<(), Failure> {
     gst::init()?;
     gstmvp::plugin_register_static()?;
 
+    if args.iter().any(|a| a == "--models") {
+        return models();
+    }
     throughput()?;
     hop()?;
+    models()?;
     live(seconds)?;
     Ok(())
 }
 
-fn bundle_directory() -> PathBuf {
+fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default")
+}
+
+/// Its graphs are next to nothing, so that what is around them shows.
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture")
 }
 
 fn percentile(sorted: &[f64], p: f64) -> f64 {
@@ -96,7 +111,7 @@ fn frames_per_second(element: &str) -> Result<f64, Failure> {
 fn throughput() -> Result<(), Failure> {
     let fusion = format!(
         "mvpfusion execution-provider=cpu model={}",
-        bundle_directory().display()
+        fixture().display()
     );
     let mut ratios = Vec::new();
     let mut rates = Vec::new();
@@ -148,31 +163,29 @@ fn wait_for_end(pipeline: &gst::Pipeline, seconds: u64) -> Result<(), Failure> {
 
 // --- One hop against the bare graphs ---------------------------------------------
 
-fn hop() -> Result<(), Failure> {
-    let runtime = Runtime::load(None)?;
-    let bundle = Arc::new(Bundle::open(&bundle_directory())?);
-    let options = SessionOptions {
-        provider: Provider::Cpu,
-        ..Default::default()
-    };
-    let network = Network::load(&runtime, &bundle, &options, |_| {})?;
-    let inputs = Arc::new(Inputs::new(&bundle));
-    let mut estimator = Estimator::new(bundle.clone(), inputs.clone(), network);
+/// A graph with nothing around it.
+struct Bare {
+    file: String,
+    session: Session,
+    tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    /// Of each run, ms.
+    times: Vec<f64>,
+}
 
-    // The same graphs once more, run with nothing around them: each stream's encoder
-    // once, as a hop of one chunk needs, and the fusion graph.
-    let mut bare = Vec::new();
-    let files = std::iter::once(bundle.video().encoder.graph())
-        .chain(bundle.streams().iter().map(|s| s.encoder.graph()))
-        .chain(std::iter::once(bundle.fusion().graph()));
-    for file in files {
-        let bytes = bundle.read_graph(&file)?;
+impl Bare {
+    fn open(
+        runtime: &Runtime,
+        bundle: &Bundle,
+        graph: &GraphFile,
+        options: &SessionOptions,
+    ) -> Result<Self, Failure> {
+        let bytes = bundle.read_graph(graph)?;
         let source = ModelSource {
-            name: &file.file,
+            name: &graph.file,
             bytes: &bytes,
         };
-        let session = runtime.session(source, &options)?;
-        let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = session
+        let session = runtime.session(source, options)?;
+        let tensors = session
             .inputs()
             .iter()
             .map(|i| {
@@ -181,43 +194,108 @@ fn hop() -> Result<(), Failure> {
                 (i.name.clone(), shape, data)
             })
             .collect();
-        bare.push((session, tensors));
+        Ok(Self {
+            file: graph.file.clone(),
+            session,
+            tensors,
+            times: Vec::new(),
+        })
     }
 
-    let (mut hops, mut runs) = (Vec::new(), Vec::new());
-    for s in 0..460u64 {
-        feed(&inputs, &bundle, s);
+    fn run(&mut self) -> Result<(), Failure> {
+        let inputs: Vec<_> = self
+            .tensors
+            .iter()
+            .map(|(n, s, d)| (n.as_str(), s.as_slice(), d.as_slice()))
+            .collect();
         let begun = Instant::now();
-        estimator.answer(s + 1)?;
-        let hop = begun.elapsed();
-        let begun = Instant::now();
-        for (session, tensors) in &mut bare {
-            let inputs: Vec<_> = tensors
-                .iter()
-                .map(|(n, s, d)| (n.as_str(), s.as_slice(), d.as_slice()))
-                .collect();
-            session.run(&inputs)?;
-        }
-        // The first minute fills the window.
-        if s >= 60 {
-            hops.push(hop.as_secs_f64() * 1e3);
-            runs.push(begun.elapsed().as_secs_f64() * 1e3);
-        }
+        self.session.run(&inputs)?;
+        self.times.push(begun.elapsed().as_secs_f64() * 1e3);
+        Ok(())
     }
-    let ratio: Vec<f64> = hops.iter().zip(&runs).map(|(h, r)| h / r).collect();
-    let over: Vec<f64> = hops.iter().zip(&runs).map(|(h, r)| h - r).collect();
-    let (hops, runs, ratio, over) = (sorted(hops), sorted(runs), sorted(ratio), sorted(over));
+}
+
+/// What one hop of a bundle costs, in ms: as the element has it done, and its graphs
+/// alone, for each chunk of the hop each encoder once, then the fusion graph.
+struct Hops {
+    bundle: Arc<Bundle>,
+    whole: Vec<f64>,
+    bare: Vec<f64>,
+    graphs: Vec<Bare>,
+}
+
+impl Hops {
+    const COUNT: u64 = 400;
+
+    fn measure(directory: &Path) -> Result<Self, Failure> {
+        let runtime = Runtime::load(None)?;
+        let bundle = Arc::new(Bundle::open(directory)?);
+        let options = SessionOptions {
+            provider: Provider::Cpu,
+            ..Default::default()
+        };
+        let network = Network::load(&runtime, &bundle, &options, |_| {})?;
+        let inputs = Arc::new(Inputs::new(&bundle));
+        let mut estimator = Estimator::new(bundle.clone(), inputs.clone(), network);
+        let files = std::iter::once(bundle.video().encoder.graph())
+            .chain(bundle.streams().iter().map(|s| s.encoder.graph()))
+            .chain(std::iter::once(bundle.fusion().graph()));
+        let mut graphs = files
+            .map(|file| Bare::open(&runtime, &bundle, &file, &options))
+            .collect::<Result<Vec<_>, _>>()?;
+
+        let (mut whole, mut bare) = (Vec::new(), Vec::new());
+        let window = bundle.window();
+        let chunks = (window.hop / window.chunk).round() as u64;
+        // The window is filled first.
+        let full = bundle.window_chunks() as u64 / chunks;
+        for hop in 1..=full + Self::COUNT {
+            let end = hop * chunks * bundle.chunk();
+            feed(&inputs, &bundle, end - chunks * bundle.chunk(), end);
+            let begun = Instant::now();
+            estimator.answer(hop * chunks)?;
+            let took = begun.elapsed();
+            let begun = Instant::now();
+            for _ in 1..chunks {
+                let encoders = graphs.len() - 1;
+                graphs[..encoders].iter_mut().try_for_each(Bare::run)?;
+            }
+            graphs.iter_mut().try_for_each(Bare::run)?;
+            if hop > full {
+                whole.push(took.as_secs_f64() * 1e3);
+                bare.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        Ok(Self {
+            bundle,
+            whole,
+            bare,
+            graphs,
+        })
+    }
+
+    fn about(&self) -> String {
+        format!(
+            "{}, window {} s, one CPU thread, {} hops",
+            self.bundle.title(),
+            self.bundle.window().duration,
+            Self::COUNT
+        )
+    }
+}
+
+fn hop() -> Result<(), Failure> {
+    let hops = Hops::measure(&fixture())?;
+    let pairs = || hops.whole.iter().zip(&hops.bare);
+    let ratio = sorted(pairs().map(|(h, r)| h / r).collect());
+    let over = sorted(pairs().map(|(h, r)| h - r).collect());
     println!("\n## A hop (snapshot, encoders, fusion, result) against bare runs of its graphs\n");
-    println!(
-        "Bundle {}, window {} s, one CPU thread, 400 hops.\n",
-        bundle.title(),
-        bundle.window().duration
-    );
+    println!("Bundle {}.\n", hops.about());
     println!("| | p50 | p95 | goal |");
     println!("|---|---|---|---|");
     for (name, v, goal) in [
-        ("hop, ms", &hops, ""),
-        ("bare runs, ms", &runs, ""),
+        ("hop, ms", &sorted(hops.whole.clone()), ""),
+        ("bare runs, ms", &sorted(hops.bare.clone()), ""),
         ("ratio", &ratio, "≤ 1.05, or"),
         ("difference, ms", &over, "≤ 0.2"),
     ] {
@@ -230,25 +308,72 @@ fn hop() -> Result<(), Failure> {
     Ok(())
 }
 
-/// One second of everything the bundle knows.
-fn feed(inputs: &Inputs, bundle: &Bundle, s: u64) {
-    let at = |i: usize, rate: f64| s * 1_000_000_000 + (i as f64 * 1e9 / rate) as u64;
+/// Milliseconds that a hop may take, by the window's length.
+fn goal(duration: f64) -> Option<&'static str> {
+    match duration {
+        d if d <= 60.0 => Some("≤ 10"),
+        d if d <= 120.0 => Some("≤ 15"),
+        _ => None,
+    }
+}
+
+fn models() -> Result<(), Failure> {
+    let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let longer = named("GSTMVP_BENCH_MODEL_120").or_else(|| {
+        let beside = shipped().with_file_name("default-120");
+        beside.is_dir().then_some(beside)
+    });
+    println!("\n## A hop of each model: encode one chunk per stream, fuse, answer\n");
+    println!("| | p50, ms | p95, ms | goal (p50) |");
+    println!("|---|---|---|---|");
+    let first = named("GSTMVP_BENCH_MODEL").unwrap_or_else(shipped);
+    for directory in std::iter::once(first).chain(longer) {
+        let hops = Hops::measure(&directory)?;
+        let row = |name: &str, times: &[f64], goal: &str| {
+            let v = sorted(times.to_vec());
+            println!(
+                "| {name} | {:.3} | {:.3} | {goal} |",
+                percentile(&v, 0.5),
+                percentile(&v, 0.95)
+            );
+        };
+        let goal = goal(hops.bundle.window().duration).unwrap_or("");
+        row(&format!("**{}**", hops.about()), &hops.whole, goal);
+        for graph in &hops.graphs {
+            row(&graph.file, &graph.times, "");
+        }
+    }
+    Ok(())
+}
+
+/// Everything that the bundle knows, from `begin` to `end` (ns).
+fn feed(inputs: &Inputs, bundle: &Bundle, begin: u64, end: u64) {
+    let times = |rate: f64| {
+        let step = 1e9 / rate;
+        let first = (begin as f64 / step).ceil() as u64;
+        (first..)
+            .map(move |i| (i as f64 * step).round() as u64)
+            .take_while(move |t| *t < end)
+    };
     for spec in bundle.signals() {
         let Some(mut track) = inputs.signal(&spec.name) else {
             continue;
         };
-        if s == 0 {
-            track.configure(spec.rate, None);
+        // The few points of a grid would show no beats.
+        let rate = match spec.derive {
+            Some(_) => 64.0,
+            None => spec.rate,
+        };
+        if begin == 0 {
+            track.configure(rate, None);
         }
-        for i in 0..spec.rate as usize {
-            let t = at(i, spec.rate);
+        for t in times(rate) {
             track.push(t, 5.0 + (t as f64 / 1e9 * 7.0).sin());
         }
     }
     let mut video = inputs.video();
     let n = video.units().len();
-    for i in 0..5 {
-        let t = at(i, 5.0);
+    for t in times(bundle.video().rate) {
         let row: Vec<f64> = (0..n)
             .map(|u| 0.5 + 0.5 * (t as f64 / 1e9 + u as f64).sin())
             .collect();
@@ -440,7 +565,7 @@ fn live(seconds: u64) -> Result<(), Failure> {
              lslsrc stream-type=EDA resolve-timeout=0 ! f.eda \
              lslsrc stream-type=ECG resolve-timeout=0 ! f.ecg \
              mvpfusion name=f execution-provider=cpu model={} ! fakesink name=sink sync=true",
-            bundle_directory().display()
+            shipped().display()
         ))?
         .downcast::<gst::Pipeline>()
         .map_err(|_| "not a pipeline")?;

@@ -3,6 +3,10 @@
 # Measures what the elements cost and prints tables, with the machine they are of.
 #
 #   scripts/bench.sh [--seconds N]     length of each live row, 20 unless told
+#   scripts/bench.sh --models          only what a hop of each model costs
+#
+# GSTMVP_BENCH_MODEL, GSTMVP_BENCH_MODEL_120: other bundles than models/default, and one
+# with a window of 120 s (models/default-120, if it is there).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh

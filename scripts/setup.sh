@@ -45,8 +45,9 @@ packages=(
   python3 python3-venv python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0
   ca-certificates
 )
-# fakevideosink, the test sink that takes overlay compositions; gst-device-monitor-1.0
-[ $extras = demo ] || packages+=(gstreamer1.0-plugins-bad gstreamer1.0-plugins-base-apps)
+# fakevideosink, the test sink that takes overlay compositions; gst-device-monitor-1.0;
+# PyTorch, for the tests of training/
+[ $extras = demo ] || packages+=(gstreamer1.0-plugins-bad gstreamer1.0-plugins-base-apps python3-torch)
 if command -v dpkg-query >/dev/null; then
   missing=()
   for p in "${packages[@]}"; do
@@ -78,26 +79,36 @@ pkg-config --atleast-version=1.22 gstreamer-1.0 ||
 
 # --- Python -------------------------------------------------------------------
 # The system's Python, because only it sees the GStreamer bindings.
+system_python=/usr/bin/python3
+environment() { # directory, list of packages, modules that must be there without it
+  local venv=$1 requirements=$2 modules=$3
+  if ! "$venv/bin/python" -c "import pip, $modules" >/dev/null 2>&1; then
+    say "making a Python environment in ${venv#"$root/"}"
+    rm -rf "$venv"
+    mkdir -p "$target"
+    "$system_python" -m venv --system-site-packages "$venv" ||
+      die "$system_python could not make a virtual environment in $venv"
+    "$venv/bin/python" -c "import $modules" || die "$system_python has no $modules"
+  fi
+  # The mark names what is installed, so a changed list is installed again.
+  local mark wanted
+  mark=$venv/installed-$(basename "$requirements")
+  wanted=$(cat "$root"/scripts/requirements*.txt | cksum)
+  if [ "$(cat "$mark" 2>/dev/null || true)" != "$wanted" ]; then
+    say "installing Python packages of $(basename "$requirements") in ${venv#"$root/"}"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" ||
+      die "pip could not install the packages of $requirements; is the network there?"
+    echo "$wanted" >"$mark"
+  fi
+}
 venv=$target/venv
 python=$venv/bin/python
-system_python=/usr/bin/python3
-requirements=$root/scripts/requirements.txt
-[ $extras = demo ] || requirements=$root/scripts/requirements-test.txt
-if ! "$python" -c 'import gi, pip' >/dev/null 2>&1; then
-  say "making a Python environment in target/venv"
-  rm -rf "$venv"
-  mkdir -p "$target"
-  "$system_python" -m venv --system-site-packages "$venv" ||
-    die "$system_python could not make a virtual environment in $venv"
-fi
-# The mark names what is installed, so a changed list is installed again.
-mark=$venv/installed-$extras
-wanted=$(cat "$root"/scripts/requirements*.txt | cksum)
-if [ "$(cat "$mark" 2>/dev/null || true)" != "$wanted" ]; then
-  say "installing Python packages: $(grep -hv -e '^#' -e '^-r' "$root/scripts/requirements.txt" $([ $extras = demo ] || echo "$requirements") | tr '\n' ' ')"
-  "$python" -m pip install --quiet --disable-pip-version-check -r "$requirements" ||
-    die "pip could not install the packages of $requirements; is the network there?"
-  echo "$wanted" >"$mark"
+if [ $extras = demo ]; then
+  environment "$venv" "$root/scripts/requirements.txt" gi
+else
+  environment "$venv" "$root/scripts/requirements-test.txt" gi
+  # An environment of its own: Debian's PyTorch is built for NumPy 1.
+  environment "$target/venv-training" "$root/scripts/requirements-training.txt" torch
 fi
 
 # --- Recordings ---------------------------------------------------------------
@@ -120,6 +131,8 @@ lsl=$(library pylsl/lib 'liblsl.so*')
   printf 'export GST_PLUGIN_PATH=%q/"${GSTMVP_PROFILE:-release}"\n' "${CARGO_TARGET_DIR:-$target}"
   printf 'export GSTMVP_PYTHON=%q\n' "$python"
   printf 'export GSTMVP_MEDIA=%q\n' "$target/media"
+  [ ! -x "$target/venv-training/bin/python" ] ||
+    printf 'export GSTMVP_TRAINING_PYTHON=%q\n' "$target/venv-training/bin/python"
 } >"$target/env.sh.new"
 mv "$target/env.sh.new" "$target/env.sh"
 say "ready: $(rustc --version | cut -d' ' -f1,2), GStreamer $(pkg-config --modversion gstreamer-1.0), $(basename "$ort"), $(basename "$lsl")"

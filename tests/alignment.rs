@@ -65,7 +65,7 @@ fn a_pulse_lands_on_its_flash() {
             offset_mean: None,
         },
     );
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fixture");
     let pipeline = gst::parse::launch(&format!(
         "appsrc name=film is-live=true format=time caps=video/x-raw,format=GRAY8,width=16,height=16,framerate={FRAME_RATE}/1 \
          ! mvpfusion name=f model={model} execution-provider=cpu ! fakesink sync=false async=false \

@@ -4,7 +4,10 @@
 
 mod lsl_support;
 
+use gstmvp::inference::Bundle;
 use gstmvp::lsl::{Format, NewStream};
+use gstmvp::physio::NormalisationSpec;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +61,21 @@ fn has_runtime(test: &str) -> bool {
             false
         }
     }
+}
+
+/// The bundle that the lines below use: trained, or the fixture in its place.
+fn shipped() -> Bundle {
+    Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default")).expect("shipped")
+}
+
+/// As GstStructure writes a string: whole if it is a plain word, else in quotes, with
+/// all but letters, digits and a few signs escaped.
+fn escaped(text: &str) -> String {
+    gst::init().expect("gst");
+    let structure = gst::Structure::builder("s").field("t", text).build();
+    let written = structure.to_string();
+    let value = written.split("t=(string)").nth(1).expect("the field");
+    value.trim_end_matches(';').to_string()
 }
 
 /// EDA and ECG on the hermetic network until dropped.
@@ -147,19 +165,34 @@ fn the_headline_runs_and_leaks_nothing() {
         tail()
     );
     let last = results.last().expect("results");
+    let shipped = shipped();
+    let title = format!("model=(string){}", escaped(&shipped.title()));
     assert!(
-        last.contains("untrained\\ fixture") && last.contains("provider=(string)cpu"),
-        "{last}"
+        last.contains(&title) && last.contains("provider=(string)cpu"),
+        "{title}: {last}"
     );
-    for name in ["eda", "ecg"] {
-        let field = format!("coverage-{name}=(double)");
-        let value = last
-            .split(&field)
-            .nth(1)
-            .and_then(|v| v.split([',', ';']).next());
-        let coverage: f64 = value.and_then(|v| v.parse().ok()).expect("a coverage");
-        // Seconds of sixty, less the search for the stream and the warm-up of EDA.
-        assert!(coverage > 0.005, "{name}: {last}");
+    for spec in shipped
+        .signals()
+        .iter()
+        .filter(|s| ["eda", "ecg"].contains(&s.name.as_str()))
+    {
+        let share = |kind: &str| -> f64 {
+            let field = format!("{kind}-{}=(double)", spec.name);
+            let value = last.split(&field).nth(1);
+            let value = value.and_then(|v| v.split([',', ';']).next());
+            value.and_then(|v| v.parse().ok()).expect("a share")
+        };
+        assert!(share("quality") > 0.9, "{}: {last}", spec.name);
+        // Seconds of sixty, less the search for the stream and the warm-up.
+        let warm_up = match spec.normalisation {
+            NormalisationSpec::Running { warm_up, .. } => warm_up,
+            _ => 0.0,
+        };
+        assert!(
+            share("coverage") > 0.005 || warm_up > 4.0,
+            "{}: {last}",
+            spec.name
+        );
     }
     assert_eq!(said.matches("lsl-connected").count(), 2, "{}", tail());
     assert!(
@@ -216,9 +249,10 @@ fn two_runs_write_the_same_bytes() {
     let lines = one.iter().filter(|b| **b == b'\n').count();
     assert!(lines > 60, "{lines} lines");
     let text = String::from_utf8(one.clone()).expect("UTF-8");
+    let model = format!("\"model\":\"{}\"", shipped().title());
     assert!(
-        text.contains("\"valence\"") && text.contains("untrained fixture"),
-        "{text:.400}"
+        text.contains("\"valence\"") && text.contains(&model),
+        "{model}: {text:.400}"
     );
     assert!(one == two, "the files differ");
 }
@@ -279,10 +313,10 @@ fn gst_inspect_tells_everything_without_the_libraries() {
     }
 }
 
-/// The fixture's generator and the shipped bundle are one and the same.
+/// The fixtures are what their generator makes.
 #[test]
-fn the_shipped_fixture_is_what_its_generator_makes() {
-    let test = "the_shipped_fixture_is_what_its_generator_makes";
+fn the_fixture_is_what_its_generator_makes() {
+    let test = "the_fixture_is_what_its_generator_makes";
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = std::env::var_os("GSTMVP_PYTHON")
         .map_or_else(|| root.join("target/venv/bin/python"), PathBuf::from);
@@ -296,17 +330,25 @@ fn the_shipped_fixture_is_what_its_generator_makes() {
         eprintln!("SKIPPED {test}: {} has no numpy and onnx", python.display());
         return;
     }
-    let made = tempfile::tempdir().expect("directory");
-    let status = Command::new(&python)
-        .arg(root.join("training/fixture.py"))
-        .arg(made.path())
-        .status()
-        .expect("python");
-    assert!(status.success());
-    for entry in std::fs::read_dir(made.path()).expect("made") {
-        let name = entry.expect("entry").file_name();
-        let shipped = std::fs::read(root.join("models/default").join(&name)).expect("shipped");
-        let fresh = std::fs::read(made.path().join(&name)).expect("fresh");
-        assert!(shipped == fresh, "{} differs", name.display());
+    for (bundle, options) in [("fixture", &[][..]), ("fixture-lanes", &["--lanes"])] {
+        let made = tempfile::tempdir().expect("directory");
+        let status = Command::new(&python)
+            .arg(root.join("training/fixture.py"))
+            .arg(made.path())
+            .args(options)
+            .status()
+            .expect("python");
+        assert!(status.success());
+        let names = |directory: &Path| -> BTreeSet<_> {
+            let entries = std::fs::read_dir(directory).expect("a bundle");
+            entries.map(|e| e.expect("entry").file_name()).collect()
+        };
+        let kept = root.join("models").join(bundle);
+        assert_eq!(names(made.path()), names(&kept), "{bundle}");
+        for name in names(made.path()) {
+            let fresh = std::fs::read(made.path().join(&name)).expect("fresh");
+            let kept = std::fs::read(kept.join(&name)).expect("kept");
+            assert!(kept == fresh, "{bundle}: {} differs", name.display());
+        }
     }
 }

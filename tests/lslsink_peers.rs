@@ -110,7 +110,7 @@ fn labrecorder_records_results_beside_raw_streams() {
     if let Err(e) = Runtime::load(None) {
         return skip(&e.to_string());
     }
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture");
     let raw = [("rec-eda", 32.0), ("rec-ecg", 128.0)].map(|(name, rate)| {
         (
             rate,

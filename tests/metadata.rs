@@ -217,7 +217,7 @@ fn stock_python_reads_the_results() {
          mvpfusion name=fusion execution-provider=cpu model={} \
          ! tee name=t t. ! queue ! emotionserialize every=frame ! filesink location={{json}} \
          t. ! queue max-size-buffers=0 max-size-time=0 ! appsink name=out sync=false",
-        root.join("models/default").display()
+        root.join("models/fixture").display()
     );
     let plugin = plugin_folder();
     let json = plugin.path().join("results.jsonl");

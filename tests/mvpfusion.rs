@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! mvpfusion in real pipelines, with the shipped bundle and a real ONNX Runtime.
+//! mvpfusion in real pipelines, with the untrained fixture and a real ONNX Runtime.
 
 use gst::prelude::*;
 use gstmvp::{EmotionMeta, FaceUnitsMeta};
@@ -31,12 +31,17 @@ fn ready(test: &str) -> bool {
     }
 }
 
-fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default")
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture")
+}
+
+/// Two of its signals are made of one sensor's samples.
+fn lanes() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture-lanes")
 }
 
 fn launch(line: &str) -> gst::Pipeline {
-    let line = line.replace("MODEL", &shipped().display().to_string());
+    let line = line.replace("MODEL", &fixture().display().to_string());
     let pipeline = gst::parse::launch(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
     pipeline.downcast::<gst::Pipeline>().expect("a pipeline")
 }
@@ -387,7 +392,7 @@ fn errors_of_the_bundle_reach_the_bus() {
     }
     let broken = |edit: &dyn Fn(&Path)| {
         let dir = tempfile::tempdir().expect("dir");
-        for entry in std::fs::read_dir(shipped()).expect("bundle") {
+        for entry in std::fs::read_dir(fixture()).expect("bundle") {
             let entry = entry.expect("entry");
             std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("copy");
         }
@@ -602,6 +607,55 @@ fn a_signal_that_the_model_does_not_know_is_told() {
     );
 }
 
+/// One sensor gives two signals: there is one pad for it, and one entry in what is told.
+#[test]
+fn two_signals_of_one_sensor_have_one_pad() {
+    if !ready("two_signals_of_one_sensor_have_one_pad") {
+        return;
+    }
+    let line = WHOLE
+        .replace("2400", "900")
+        .replace("MODEL", &lanes().display().to_string())
+        .replace("=ecg ! f.ecg", "=ppg ! f.ppg");
+    let line = format!("{line} appsrc name=own ! f.physio_eda_phasic");
+    let pipeline = launch(&line);
+    let feeds = [
+        feed(&pipeline, "ppg", 64, 32, heart),
+        feed(&pipeline, "eda", 4, 32, skin),
+        feed(&pipeline, "own", 4, 32, skin),
+    ];
+    face(&pipeline, "video");
+    let _ = pipeline.set_state(gst::State::Playing);
+    let run = follow(&pipeline);
+    let f = pipeline.by_name("f").expect("f");
+    let stats = f.property::<gst::Structure>("stats");
+    pipeline.set_state(gst::State::Null).expect("null");
+    feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+    assert_eq!(run.error, None);
+    let told = run.warnings.join("\n");
+    assert!(
+        told.contains("pad eda_phasic") && told.ends_with("it has eda, ppg, ecg"),
+        "{told}"
+    );
+    let last = run.results.last().expect("results");
+    let shares: Vec<&str> = last
+        .fields()
+        .map(|f| f.as_str())
+        .filter(|f| f.starts_with("coverage-"))
+        .collect();
+    let wants = ["video", "eda", "ppg", "ecg"].map(|m| format!("coverage-{m}"));
+    assert_eq!(shares, wants);
+    for (name, least) in [("eda", 0.3), ("ppg", 0.1)] {
+        let coverage = last.get::<f64>(format!("coverage-{name}")).expect(name);
+        assert!(coverage > least, "{name}: {last}");
+        assert_eq!(last.get::<f64>(format!("quality-{name}")), Ok(1.0));
+    }
+    // Once, though two signals are made of them.
+    let eda = stats.get::<gst::Structure>("eda").expect("eda");
+    assert_eq!(eda.get::<u64>("flat"), Ok(0), "{eda}");
+    assert!((116..=128).contains(&eda.get::<u64>("samples").expect("samples")));
+}
+
 #[test]
 fn video_caps_may_change_in_the_middle() {
     if !ready("video_caps_may_change_in_the_middle") {
@@ -772,6 +826,101 @@ fn a_seek_may_interrupt_a_frame_that_waits() {
     );
 }
 
+/// Whether the next sample has come already is chance; no answer may depend on it.
+#[test]
+fn a_frame_waits_for_the_sample_that_settles_its_window() {
+    if !ready("a_frame_waits_for_the_sample_that_settles_its_window") {
+        return;
+    }
+    let pipeline = launch(
+        "videotestsrc ! video/x-raw,width=64,height=48,framerate=10/1 \
+         ! mvpfusion name=f sync=wait model=MODEL execution-provider=cpu ! fakesink name=sink \
+         appsrc name=eda format=time ! f.eda",
+    );
+    let seen = collect(&pipeline, "sink");
+    let src = pipeline.by_name("eda").and_downcast::<gst_app::AppSrc>();
+    let src = src.expect("appsrc");
+    src.set_caps(Some(
+        &gst::Caps::builder("application/x-lsl")
+            .field("format", "F32LE")
+            .field("layout", "interleaved")
+            .field("channels", 1)
+            .field("rate", gst::Fraction::new(2, 1))
+            .build(),
+    ));
+    let push = |ms: u64| {
+        let mut buffer = gst::Buffer::from_mut_slice(skin(ms as f64 / 1e3).to_le_bytes());
+        let b = buffer.get_mut().expect("own buffer");
+        b.set_pts(gst::ClockTime::from_mseconds(ms));
+        b.set_duration(gst::ClockTime::from_mseconds(500));
+        src.push_buffer(buffer).expect("push");
+    };
+    let frames = |want: usize| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let count = || seen.lock().expect("list").len();
+        while count() < want && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(count(), want);
+    };
+    pipeline.set_state(gst::State::Playing).expect("playing");
+    // Complete up to 1.1 s, but the grid point at 0.75 s lies between 0.6 and 1.1 s.
+    push(100);
+    push(600);
+    frames(10);
+    push(1100);
+    frames(20);
+    // A gap that is told settles the window as well, once it is too long to bridge.
+    let gap = |ms: u64| {
+        let start = gst::ClockTime::from_mseconds(1600);
+        let end = gst::ClockTime::from_mseconds(ms);
+        let gap = gst::event::Gap::builder(start)
+            .duration(end - start)
+            .build();
+        src.static_pad("src").expect("pad").push_event(gap)
+    };
+    assert!(gap(2050));
+    frames(20);
+    assert!(gap(2150));
+    frames(30);
+    pipeline.set_state(gst::State::Null).expect("null");
+}
+
+/// A file may be read to its end before the first frame comes.
+#[test]
+fn physiology_does_not_run_away_from_the_video() {
+    if !ready("physiology_does_not_run_away_from_the_video") {
+        return;
+    }
+    let pipeline = launch(&WHOLE.replace("2400", "150").replace(
+        "! mvpfusion",
+        "! identity sleep-time=0 name=door ! mvpfusion",
+    ));
+    let door = pipeline.by_name("door").and_then(|d| d.static_pad("src"));
+    // The first frame is late.
+    let first = AtomicU64::new(0);
+    door.expect("pad")
+        .add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            if first.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::thread::sleep(Duration::from_millis(700));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    let feeds = [
+        feed(&pipeline, "ecg", 64, 300, heart),
+        feed(&pipeline, "eda", 4, 300, skin),
+    ];
+    let run = play(&pipeline);
+    feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+    assert_eq!((run.error, run.results.len()), (None, 4));
+    for result in &run.results {
+        for name in ["quality-ecg", "quality-eda"] {
+            assert_eq!(result.get::<f64>(name), Ok(1.0), "{result}");
+        }
+    }
+}
+
 #[test]
 fn video_that_is_not_in_time_is_told() {
     if !ready("video_that_is_not_in_time_is_told") {
@@ -849,7 +998,7 @@ fn a_missing_or_wrong_onnx_runtime_is_told() {
     for (library, wants) in cases {
         let output = std::process::Command::new("gst-launch-1.0")
             .args(["videotestsrc", "num-buffers=60", "!", "mvpfusion"])
-            .arg(format!("model={}", shipped().display()))
+            .arg(format!("model={}", fixture().display()))
             .args(["!", "fakesink"])
             .env("GST_PLUGIN_PATH", &plugin)
             .env("GST_REGISTRY", dir.path().join("registry.bin"))

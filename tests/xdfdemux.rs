@@ -975,7 +975,7 @@ fn two_replays_into_the_network_give_the_same_results() {
         }
     }
     let recording = file(&x);
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture");
     let once = || {
         let line = format!(
             "videotestsrc num-buffers=900 ! video/x-raw,width=64,height=48,framerate=30/1 \

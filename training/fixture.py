@@ -5,11 +5,16 @@
 It has the shapes, names and masks of a real bundle, is the same to the byte on every
 run, and knows nothing about emotion. Tests stand on it; needs only onnx and numpy.
 
-    python3 training/fixture.py models/default
+    python3 training/fixture.py models/fixture
+    python3 training/fixture.py --lanes models/fixture-lanes
+
+The second has the signals and streams of mvp-default: two signals are made of one sensor's
+samples and go into one encoder, and one encoder takes the heart rate of PPG or ECG.
 """
 
+import argparse
 import hashlib
-import sys
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +27,17 @@ DURATION = 60
 CHUNK = 1
 VIDEO_RATE = 5
 VIDEO_CONTEXT = 1
-# name, grid rate in Hz, seconds of left context, convolution kernel and stride
-STREAMS = [("eda", 4, 4, 4, 2), ("ecg", 128, 1, 16, 8), ("ppg", 64, 1, 16, 8)]
+# name, signals of each channel, grid rate in Hz, seconds of left context, convolution
+# kernel and stride
+PLAIN_STREAMS = [
+    ("eda", [["eda"]], 4, 4, 4, 2),
+    ("ecg", [["ecg"]], 128, 1, 16, 8),
+    ("ppg", [["ppg"]], 64, 1, 16, 8),
+]
+LANES_STREAMS = [
+    ("eda", [["eda"], ["eda_phasic"]], 4, 3, 4, 2),
+    ("cardiac", [["ppg", "ecg"]], 4, 3, 4, 2),
+]
 UNITS = """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff
 cheekSquintLeft cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight
 eyeLookInLeft eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight
@@ -105,11 +119,12 @@ def video_encoder(path):
     )
 
 
-def signal_encoder(path, seed, rate, context, kernel, stride):
-    """signal, valid [1,1,n] -> tokens [1,1,width]: strided convolution, tanh, mean."""
+def signal_encoder(path, seed, channels, rate, context, kernel, stride):
+    """signal, valid [1,channels,n] -> tokens [1,1,width]: strided convolution, tanh, mean."""
     n = (CHUNK + context) * rate
     g = Graph(seed)
-    kernels = g.constant(g.random.normal(0, kernel**-0.5, (WIDTH, 1, kernel)))
+    fan_in = channels * kernel
+    kernels = g.constant(g.random.normal(0, fan_in**-0.5, (WIDTH, channels, kernel)))
     signal = g.op("Mul", "signal", "valid")
     conv = g.op("Tanh", g.op("Conv", signal, kernels, kernel_shape=[kernel], strides=[stride]))
     mean = g.op("ReduceMean", conv, axes=[2], keepdims=0)
@@ -117,12 +132,12 @@ def signal_encoder(path, seed, rate, context, kernel, stride):
     g.norm(g.linear(rows, WIDTH, WIDTH), output="tokens")
     return g.save(
         path,
-        [("signal", [1, 1, n]), ("valid", [1, 1, n])],
+        [("signal", [1, channels, n]), ("valid", [1, channels, n])],
         [("tokens", [1, 1, WIDTH])],
     )
 
 
-def fusion(path):
+def fusion(path, streams):
     """Cross-attention: query = physiology tokens, key and value = video tokens."""
     tokens = DURATION // CHUNK
     g = Graph(99)
@@ -132,7 +147,7 @@ def fusion(path):
     position = g.constant(position)
 
     queries, masks = [], []
-    for name, *_ in STREAMS:
+    for name, *_ in streams:
         kind = g.constant(g.random.normal(0, 0.5, (1, 1, WIDTH)))
         queries.append(g.op("Add", g.op("Add", name, position), kind))
         masks.append(f"{name}_valid")
@@ -144,7 +159,7 @@ def fusion(path):
         split = g.op("Reshape", x, g.shape(1, count, HEADS, WIDTH // HEADS))
         return g.op("Transpose", split, perm=[0, 2, 1, 3])
 
-    total = tokens * len(STREAMS)
+    total = tokens * len(streams)
     q = heads(g.linear(g.norm(query), WIDTH, WIDTH), total)
     q = g.op("Mul", q, g.constant(np.full(1, (WIDTH // HEADS) ** -0.5)))
     k = heads(g.linear(g.norm(key), WIDTH, WIDTH), tokens)
@@ -168,17 +183,86 @@ def fusion(path):
     for name in ("valence", "arousal"):
         g.linear(hidden, WIDTH, 1, output=name)
 
-    parts = ["video"] + [name for name, *_ in STREAMS]
+    parts = ["video"] + [name for name, *_ in streams]
     inputs = []
     for part in parts:
         inputs += [(part, [1, tokens, WIDTH]), (f"{part}_valid", [1, tokens])]
     return g.save(path, inputs, [("valence", [1, 1]), ("arousal", [1, 1])])
 
 
+PLAIN_SIGNALS = """\
+[[signal]]
+name = "eda"
+rate = 4.0
+max-gap = 1.0
+checks = { flat = 10.0, range = [0.0, 100.0] }
+filters = [{ type = "lowpass", order = 2, cutoff = 1.0 }]
+normalisation = { type = "running", time-constant = 300.0, warm-up = 4.0, min-std = 0.01, clip = 6.0 }
+
+[[signal]]
+name = "ecg"
+rate = 128.0
+max-gap = 0.1
+checks = { flat = 1.0 }
+filters = [
+    { type = "highpass", order = 2, cutoff = 0.5 },
+    { type = "lowpass", order = 4, cutoff = 40.0 },
+]
+normalisation = { type = "running", time-constant = 60.0, warm-up = 2.0, min-std = 1e-6, clip = 8.0 }
+
+[[signal]]
+name = "ppg"
+rate = 64.0
+max-gap = 0.2
+checks = { flat = 1.0 }
+filters = [
+    { type = "highpass", order = 2, cutoff = 0.4 },
+    { type = "lowpass", order = 2, cutoff = 8.0 },
+]
+normalisation = { type = "running", time-constant = 60.0, warm-up = 2.0, min-std = 1e-6, clip = 8.0 }
+"""
+
+LANES_SIGNALS = """\
+[[signal]]
+name = "eda"
+rate = 4.0
+max-gap = 1.0
+checks = { flat = 10.0, range = [0.0, 100.0] }
+filters = [{ type = "lowpass", order = 2, cutoff = 1.0 }, { type = "log", offset = 0.05 }]
+normalisation = { type = "running", time-constant = 1200.0, warm-up = 4.0, min-std = 0.02, clip = 6.0 }
+
+[[signal]]
+name = "eda_phasic"
+input = "eda"
+rate = 4.0
+max-gap = 1.0
+checks = { flat = 10.0, range = [0.0, 100.0] }
+filters = [{ type = "lowpass", order = 2, cutoff = 1.0 }, { type = "highpass", order = 1, cutoff = 0.05 }]
+normalisation = { type = "running", time-constant = 1200.0, warm-up = 4.0, min-std = 0.003, clip = 6.0 }
+
+[[signal]]
+name = "ppg"
+rate = 4.0
+max-gap = 0.2
+checks = { flat = 1.0 }
+filters = [{ type = "highpass", order = 2, cutoff = 0.5 }, { type = "lowpass", order = 2, cutoff = 4.0 }]
+derive = { type = "pulse-rate", min = 40.0, max = 180.0, span = 10.0 }
+normalisation = { type = "running", time-constant = 1200.0, warm-up = 10.0, min-std = 1.0, clip = 6.0 }
+
+[[signal]]
+name = "ecg"
+rate = 4.0
+max-gap = 0.1
+checks = { flat = 1.0 }
+filters = [{ type = "highpass", order = 2, cutoff = 5.0 }, { type = "lowpass", order = 2, cutoff = 18.0 }]
+derive = { type = "pulse-rate", min = 40.0, max = 180.0, span = 10.0 }
+normalisation = { type = "running", time-constant = 1200.0, warm-up = 10.0, min-std = 1.0, clip = 6.0 }
+"""
+
 MANIFEST = """\
 # Made by training/fixture.py: random weights, no meaning.
 format = 1
-name = "mvp-fixture"
+name = "{name}"
 version = "0.1.0"
 trained = false
 card = "MODEL_CARD.md"
@@ -200,35 +284,7 @@ units = [
 ]
 encoder = {{ file = "video.onnx", sha256 = "{video}", context = {video_context}.0, tokens = 1 }}
 
-[[signal]]
-name = "eda"
-rate = 4.0
-max-gap = 1.0
-checks = {{ flat = 10.0, range = [0.0, 100.0] }}
-filters = [{{ type = "lowpass", order = 2, cutoff = 1.0 }}]
-normalisation = {{ type = "running", time-constant = 300.0, warm-up = 4.0, min-std = 0.01, clip = 6.0 }}
-
-[[signal]]
-name = "ecg"
-rate = 128.0
-max-gap = 0.1
-checks = {{ flat = 1.0 }}
-filters = [
-    {{ type = "highpass", order = 2, cutoff = 0.5 }},
-    {{ type = "lowpass", order = 4, cutoff = 40.0 }},
-]
-normalisation = {{ type = "running", time-constant = 60.0, warm-up = 2.0, min-std = 1e-6, clip = 8.0 }}
-
-[[signal]]
-name = "ppg"
-rate = 64.0
-max-gap = 0.2
-checks = {{ flat = 1.0 }}
-filters = [
-    {{ type = "highpass", order = 2, cutoff = 0.4 }},
-    {{ type = "lowpass", order = 2, cutoff = 8.0 }},
-]
-normalisation = {{ type = "running", time-constant = 60.0, warm-up = 2.0, min-std = 1e-6, clip = 8.0 }}
+{signals}
 
 {streams}
 [fusion]
@@ -251,49 +307,70 @@ unknown = "unknown"
 STREAM = """\
 [[stream]]
 name = "{name}"
-channels = [["{name}"]]
+channels = {channels}
 encoder = {{ file = "{name}.onnx", sha256 = "{digest}", context = {context}.0, tokens = 1 }}
 """
 
 CARD = """\
-# mvp-fixture: an untrained network
+# {name}: an untrained network
 
 **Its answers mean nothing.** The weights are random numbers (`training/fixture.py`,
-seeds 1, 10–12 and 99). The bundle has the shapes, names, masks and files of a real one,
+seeds 1, {seeds} and 99). The bundle has the shapes, names, masks and files of a real one,
 so that everything around the network can be built, run and tested before the trained
 network is there. The overlay, the metadata and the JSON lines carry "untrained fixture".
 
 - Data: none. Licence: MPL-2.0, as the project.
-- Input: 51 face units at 5 Hz; EDA at 4 Hz, ECG at 128 Hz, PPG at 64 Hz.
+- Input: 51 face units at 5 Hz; {body}.
 - Window: 60 s, an answer each second, query = physiology, key and value = face.
 - Protocol, figures, chance rows: there is nothing to measure.
 - Limits: all of them. Do not use it to say anything about anybody.
 """
 
 
-def main(folder):
+def main(folder, *, lanes):
     folder.mkdir(parents=True, exist_ok=True)
+    if lanes:
+        about = {
+            "name": "mvp-fixture-lanes",
+            "seeds": "10, 11",
+            "body": "EDA and its changes at 4 Hz, the heart rate of PPG or ECG at 4 Hz",
+        }
+        signals, shapes = LANES_SIGNALS, LANES_STREAMS
+    else:
+        about = {
+            "name": "mvp-fixture",
+            "seeds": "10–12",
+            "body": "EDA at 4 Hz, ECG at 128 Hz, PPG at 64 Hz",
+        }
+        signals, shapes = PLAIN_SIGNALS, PLAIN_STREAMS
     streams = ""
-    for seed, (name, rate, context, kernel, stride) in enumerate(STREAMS, start=10):
+    for seed, (name, channels, rate, context, kernel, stride) in enumerate(shapes, start=10):
         path = folder / f"{name}.onnx"
-        digest = signal_encoder(path, seed, rate, context, kernel, stride)
-        streams += STREAM.format(name=name, digest=digest, context=context) + "\n"
+        digest = signal_encoder(path, seed, len(channels), rate, context, kernel, stride)
+        # A list of lists of plain names is written in TOML as in JSON.
+        names = json.dumps(channels)
+        streams += STREAM.format(name=name, channels=names, digest=digest, context=context)
+        streams += "\n"
     manifest = MANIFEST.format(
+        name=about["name"],
         duration=DURATION,
         chunk=CHUNK,
         video_rate=VIDEO_RATE,
         video_context=VIDEO_CONTEXT,
         units="\n".join(f'    "{unit}",' for unit in UNITS),
         video=video_encoder(folder / "video.onnx"),
+        signals=signals.rstrip("\n"),
         streams=streams,
-        fusion=fusion(folder / "fusion.onnx"),
+        fusion=fusion(folder / "fusion.onnx", shapes),
         width=WIDTH,
     )
     (folder / "mvp.toml").write_text(manifest)
-    (folder / "MODEL_CARD.md").write_text(CARD)
+    (folder / "MODEL_CARD.md").write_text(CARD.format(**about))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(f"usage: {sys.argv[0]} DIRECTORY")
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description="Writes an untrained bundle.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--lanes", action="store_true", help="with the shape of mvp-default")
+    arguments = parser.parse_args()
+    main(arguments.directory, lanes=arguments.lanes)

@@ -6,10 +6,12 @@
 use super::Error;
 use super::onnx_scan;
 use super::session::hex;
+use super::units::UnitsSpec;
 use crate::physio::SignalSpec;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 /// The file that makes a directory a bundle.
@@ -167,6 +169,77 @@ struct Manifest {
     outputs: OutputSpec,
 }
 
+/// What a manifest says about input, read without the rest: training has no graphs yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputSpecs {
+    pub video: Option<UnitsSpec>,
+    pub signals: Vec<SignalSpec>,
+}
+
+impl InputSpecs {
+    /// Reads `[video]` and the `[[signal]]` tables of `path`: a bundle's directory, its
+    /// `mvp.toml`, or a TOML file with nothing else in it.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] naming the file, the field, what was expected and what was found.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        struct Video {
+            #[serde(rename = "backbone")]
+            _backbone: Option<Backbone>,
+            rate: f64,
+            max_gap: f64,
+            min_confidence: f64,
+            units: Vec<String>,
+            #[serde(rename = "encoder")]
+            _encoder: Option<serde::de::IgnoredAny>,
+        }
+        #[derive(Deserialize)]
+        struct Part {
+            video: Option<Video>,
+            #[serde(rename = "signal", default)]
+            signals: Vec<SignalSpec>,
+        }
+        let file = if path.is_dir() {
+            path.join(MANIFEST)
+        } else {
+            path.to_path_buf()
+        };
+        let error = |reason: String| Error::Bundle {
+            path: file.clone(),
+            reason,
+        };
+        let expected = "expected a bundle's mvp.toml or a TOML file with [[signal]] tables";
+        let mut text = String::new();
+        std::fs::File::open(&file)
+            .and_then(|f| f.take(MAX_MANIFEST).read_to_string(&mut text))
+            .map_err(|e| error(format!("{e}; {expected}")))?;
+        let part: Part = toml::from_str(&text).map_err(|e| error(e.to_string().trim().into()))?;
+        let video = part.video.map(|v| UnitsSpec {
+            rate: v.rate,
+            max_gap: v.max_gap,
+            min_confidence: v.min_confidence,
+            units: v.units,
+        });
+        if let Some(video) = &video {
+            video.check().map_err(|e| error(format!("[video] {e}")))?;
+        }
+        let mut names = BTreeSet::new();
+        for signal in &part.signals {
+            let at = |e: String| error(format!("[[signal]] '{}' {e}", signal.name));
+            signal.check().map_err(at)?;
+            if !names.insert(signal.name.as_str()) {
+                return Err(at("is there twice".into()));
+            }
+        }
+        Ok(Self {
+            video,
+            signals: part.signals,
+        })
+    }
+}
+
 /// A bundle that has passed every check that needs no ONNX Runtime.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
@@ -281,9 +354,19 @@ impl Bundle {
         &self.manifest.outputs
     }
 
-    /// `video` and the signals, in the order in which results list them.
+    /// `video` and [`Bundle::sensors`], in the order in which results list them.
     pub fn modalities(&self) -> impl Iterator<Item = &str> {
-        std::iter::once("video").chain(self.manifest.signals.iter().map(|s| s.name.as_str()))
+        std::iter::once("video").chain(self.sensors())
+    }
+
+    /// The physiological modalities, each once, in the order in which signals name them:
+    /// those whose samples are wanted, at mvpfusion's pads of these names.
+    pub fn sensors(&self) -> impl Iterator<Item = &str> {
+        let signals = &self.manifest.signals;
+        signals.iter().enumerate().filter_map(|(i, s)| {
+            let seen = signals[..i].iter().any(|e| e.modality() == s.modality());
+            (!seen).then(|| s.modality())
+        })
     }
 }
 
@@ -345,6 +428,15 @@ impl Manifest {
         for signal in &self.signals {
             let at = |e: String| format!("[[signal]] '{}' {e}", signal.name);
             signal.check().map_err(at)?;
+            let modality = signal.modality();
+            let primary = |s: &SignalSpec| s.name == modality && s.modality() == modality;
+            if !self.signals.iter().any(primary) {
+                return Err(at(format!(
+                    "input: expected a [[signal]] '{modality}' without an input of its own, whose \
+                     coverage and quality stand for the samples, found none; add it, or leave \
+                     input out and name this one '{modality}'"
+                )));
+            }
             whole("chunk × rate", self.window.chunk * signal.rate).map_err(at)?;
             if !names.insert(signal.name.as_str()) {
                 return Err(at("is there twice".into()));
@@ -431,25 +523,19 @@ impl WindowSpec {
 }
 
 impl VideoSpec {
+    /// How units are put onto the grid.
+    pub fn grid(&self) -> UnitsSpec {
+        UnitsSpec {
+            rate: self.rate,
+            max_gap: self.max_gap,
+            min_confidence: self.min_confidence,
+            units: self.units.clone(),
+        }
+    }
+
     fn check(&self, window: &WindowSpec) -> Result<(), String> {
-        if !(self.rate.is_finite() && self.rate > 0.0 && self.rate <= 240.0) {
-            return Err(format!(
-                "rate must be above 0 and at most 240 Hz, found {}",
-                self.rate
-            ));
-        }
-        if !(self.max_gap.is_finite() && self.max_gap > 0.0 && self.max_gap <= 60.0) {
-            return Err(format!(
-                "max-gap must be above 0 and at most 60 s, found {}",
-                self.max_gap
-            ));
-        }
-        share("min-confidence", self.min_confidence)?;
+        self.grid().check()?;
         whole("chunk × rate", window.chunk * self.rate)?;
-        let distinct: BTreeSet<_> = self.units.iter().collect();
-        if self.units.is_empty() || distinct.len() != self.units.len() {
-            return Err("units: expected at least one name, each once".into());
-        }
         self.encoder.check(self.rate)
     }
 }
@@ -480,7 +566,7 @@ impl OutputSpec {
     }
 }
 
-fn share(name: &str, value: f64) -> Result<(), String> {
+pub(super) fn share(name: &str, value: f64) -> Result<(), String> {
     (0.0..=1.0)
         .contains(&value)
         .then_some(())

@@ -7,9 +7,9 @@
 
 use super::bundle::nanoseconds;
 use super::network::stream_rate;
-use super::{Bundle, Error, Network, TokenWindow};
+use super::{Bundle, Error, Logits, Network, TokenWindow, UnitsGrid};
 use crate::meta::ModalityState;
-use crate::physio::{Conditioner, Counts, Grid, Resampler, SignalSpec};
+use crate::physio::{Conditioner, Counts, Grid, SignalSpec};
 use crate::window::{GridRing, TokenRing};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,9 @@ pub struct Answer {
     /// mean of the video's coverage and the best physiological coverage.
     pub confidence: f64,
     pub classes: Vec<(String, f64)>,
-    /// Video first, then the bundle's signals.
+    /// Before calibration; `None` where no modality can be used.
+    pub logits: Option<Logits>,
+    /// Video first, then the physiological modalities in the bundle's order.
     pub modalities: Vec<ModalityState>,
     pub warming_up: bool,
     /// From the snapshot to the answer.
@@ -82,75 +84,158 @@ impl Tally {
     }
 }
 
-/// One physiological signal: what came of it, conditioned.
+/// One of the bundle's signals: what came of a pad's samples, conditioned.
 #[derive(Debug)]
-pub struct SignalTrack {
+struct Lane {
     spec: SignalSpec,
     conditioner: Option<Conditioner>,
     ring: GridRing,
-    tally: Tally,
+    /// Time (ns) of the sample or the closing that gave the first value.
     first: Option<u64>,
 }
 
+impl Lane {
+    fn push(&mut self, time: u64, value: f64) {
+        let (ring, first) = (&mut self.ring, &mut self.first);
+        if let Some(conditioner) = &mut self.conditioner {
+            conditioner.push(time, value, |p| put(ring, first, time, p.k, p.value));
+        }
+    }
+
+    fn close(&mut self, end: u64) {
+        let (ring, first) = (&mut self.ring, &mut self.first);
+        if let Some(conditioner) = &mut self.conditioner {
+            conditioner.close(end, |p| put(ring, first, end, p.k, p.value));
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.conditioner
+            .as_ref()
+            .map(Conditioner::counts)
+            .unwrap_or_default()
+    }
+}
+
+/// One physiological modality: its samples, and every signal that is made of them.
+///
+/// What is told of the modality is told of its primary signal, the one of its name.
+#[derive(Debug)]
+pub struct SignalTrack {
+    primary: Lane,
+    /// The other signals of the same samples.
+    others: Vec<Lane>,
+    tally: Tally,
+    /// Every sample before this running time (ns) has come.
+    reached: u64,
+}
+
 impl SignalTrack {
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        std::iter::once(&self.primary).chain(&self.others)
+    }
+
+    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        std::iter::once(&mut self.primary).chain(&mut self.others)
+    }
+
+    /// Signal `index` of the modality; 0 is the primary.
+    fn lane(&self, index: usize) -> &Lane {
+        match index {
+            0 => &self.primary,
+            i => &self.others[i - 1],
+        }
+    }
+
     /// Says how the samples come; a change keeps the past.
     ///
     /// `rate` in Hz, 0 for an irregular stream; `full_scale`: the ends of an integer format.
     pub fn configure(&mut self, rate: f64, full_scale: Option<[f64; 2]>) {
-        match &mut self.conditioner {
-            Some(c) => c.reconfigure(rate, full_scale),
-            None => self.conditioner = Some(Conditioner::new(self.spec.clone(), rate, full_scale)),
+        for lane in self.lanes_mut() {
+            match &mut lane.conditioner {
+                Some(c) => c.reconfigure(rate, full_scale),
+                None => {
+                    let fresh = Conditioner::new(lane.spec.clone(), rate, full_scale);
+                    lane.conditioner = Some(fresh);
+                }
+            }
         }
     }
 
     /// A sample in the stream's unit, taken at running time `time` (ns). Before
     /// [`SignalTrack::configure`] it is ignored.
     pub fn push(&mut self, time: u64, value: f64) {
-        let Some(conditioner) = &mut self.conditioner else {
+        if self.primary.conditioner.is_none() {
             return;
-        };
-        let bad = conditioner.counts().bad();
-        let (ring, first) = (&mut self.ring, &mut self.first);
-        conditioner.push(time, value, |p| put(ring, first, time, p.k, p.value));
-        self.tally.add(time, 1, conditioner.counts().bad() - bad);
+        }
+        let bad = self.counts().bad();
+        for lane in self.lanes_mut() {
+            lane.push(time, value);
+        }
+        self.reached = self.reached.max(time);
+        self.tally.add(time, 1, self.counts().bad() - bad);
+    }
+
+    /// No further sample before running time `time` (ns) will come.
+    pub fn complete(&mut self, time: u64) {
+        self.reached = self.reached.max(time);
+        for lane in self.lanes_mut() {
+            if let Some(c) = &mut lane.conditioner {
+                c.complete(time);
+            }
+        }
+    }
+
+    /// What the network gets of every instant before this one (ns), and what is told of
+    /// it, is as it will be, whatever comes.
+    pub fn settled(&self) -> u64 {
+        let lanes = self.lanes().filter_map(|l| l.conditioner.as_ref());
+        // A coarse grid may be done long before the samples are that the quality counts.
+        lanes
+            .map(|c| c.settled().min(self.reached))
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// The sender has said that samples are missing here.
     pub fn cut(&mut self) {
-        if let Some(c) = &mut self.conditioner {
-            c.cut();
+        for lane in self.lanes_mut() {
+            if let Some(c) = &mut lane.conditioner {
+                c.cut();
+            }
         }
     }
 
     /// Forgets everything, as after a seek.
     pub fn flush(&mut self) {
-        self.conditioner = self.conditioner.as_ref().map(Conditioner::restarted);
-        self.ring.clear();
+        for lane in self.lanes_mut() {
+            lane.conditioner = lane.conditioner.as_ref().map(Conditioner::restarted);
+            lane.ring.clear();
+            lane.first = None;
+        }
         self.tally.chunks.clear();
-        self.first = None;
+        self.reached = 0;
     }
 
+    /// What came, and what the primary signal's checks found bad.
     pub fn counts(&self) -> Counts {
-        self.conditioner
-            .as_ref()
-            .map(Conditioner::counts)
-            .unwrap_or_default()
+        self.primary.counts()
     }
 
     fn close(&mut self, end: u64) {
-        if let Some(conditioner) = &mut self.conditioner {
-            let (ring, first) = (&mut self.ring, &mut self.first);
-            conditioner.close(end, |p| put(ring, first, end, p.k, p.value));
+        for lane in self.lanes_mut() {
+            lane.close(end);
         }
     }
 
-    /// The newest conditioned values, oldest first, `None` where there is nothing.
+    /// The newest values of the primary signal, oldest first, `None` where there is nothing.
     pub fn recent(&self, seconds: f64, end: u64) -> Vec<Option<f32>> {
-        let grid = Grid::new(self.spec.rate);
-        let n = (seconds * self.spec.rate) as usize;
+        let Lane { spec, ring, .. } = &self.primary;
+        let grid = Grid::new(spec.rate);
+        let n = (seconds * spec.rate) as usize;
         let first = grid.ceil(end) as i64 - n as i64;
         let (mut values, mut valid) = (vec![0.0; n], vec![0.0; n]);
-        self.ring.copy(first, &mut values, &mut valid);
+        ring.copy(first, &mut values, &mut valid);
         values
             .into_iter()
             .zip(valid)
@@ -158,8 +243,9 @@ impl SignalTrack {
             .collect()
     }
 
+    /// The primary signal's.
     pub fn spec(&self) -> &SignalSpec {
-        &self.spec
+        &self.primary.spec
     }
 }
 
@@ -173,9 +259,7 @@ fn put(ring: &mut GridRing, first: &mut Option<u64>, time: u64, k: u64, value: O
 /// The face units that came.
 #[derive(Debug)]
 pub struct VideoTrack {
-    min_confidence: f64,
-    units: Vec<String>,
-    resampler: Resampler,
+    grid: UnitsGrid,
     ring: GridRing,
     tally: Tally,
     first: Option<u64>,
@@ -185,31 +269,27 @@ pub struct VideoTrack {
 impl VideoTrack {
     /// Unit names in the order of [`VideoTrack::push`].
     pub fn units(&self) -> &[String] {
-        &self.units
+        &self.grid.spec().units
     }
 
     /// The units of a face seen at running time `time` (ns); `confidence` 0–1.
     pub fn push(&mut self, time: u64, confidence: f64, values: &[f64]) {
-        let good = values.len() == self.units.len()
-            && confidence >= self.min_confidence
-            && values.iter().all(|v| v.is_finite());
-        self.tally.add(time, 1, u64::from(!good));
-        if !good {
-            return;
-        }
         let Self {
-            resampler,
+            grid,
             ring,
             first,
             row,
             ..
         } = self;
-        resampler.push(time, values, |k, v| put_row(ring, first, row, time, k, v));
+        let good = grid.push(time, confidence, values, |k, v| {
+            put_row(ring, first, row, time, k, v);
+        });
+        self.tally.add(time, 1, u64::from(!good));
     }
 
     /// Forgets everything, as after a seek.
     pub fn flush(&mut self) {
-        self.resampler = self.resampler.restarted();
+        self.grid = self.grid.restarted();
         self.ring.clear();
         self.tally.chunks.clear();
         self.first = None;
@@ -217,13 +297,13 @@ impl VideoTrack {
 
     fn close(&mut self, end: u64) {
         let Self {
-            resampler,
+            grid,
             ring,
             first,
             row,
             ..
         } = self;
-        resampler.close(end, |k, v| put_row(ring, first, row, end, k, v));
+        grid.close(end, |k, v| put_row(ring, first, row, end, k, v));
     }
 }
 
@@ -246,11 +326,43 @@ fn put_row(
     }
 }
 
+/// The grid values of one modality, as the network gets them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GridWindow {
+    /// `video` or one of the bundle's signals.
+    pub name: String,
+    /// In Hz.
+    pub rate: f64,
+    /// Index on the grid of the first point; negative before time zero.
+    pub first: i64,
+    /// Points before the window, which only encoders look at.
+    pub context: usize,
+    /// Values per point.
+    pub width: usize,
+    /// `[n, width]`, 0 where there is nothing.
+    pub values: Vec<f32>,
+    /// `[n]`, 1 or 0.
+    pub valid: Vec<f32>,
+}
+
+/// Where a signal is: its modality's track, and which of the signals there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    track: usize,
+    lane: usize,
+}
+
 /// What streaming threads fill and the [`Estimator`] reads.
 pub struct Inputs {
     video: Mutex<VideoTrack>,
-    signals: Vec<Mutex<SignalTrack>>,
+    /// One for each physiological modality.
+    tracks: Vec<Mutex<SignalTrack>>,
+    /// Names of the modalities, as `tracks`.
     names: Vec<String>,
+    /// Where the bundle's signals are, in its order.
+    places: Vec<Place>,
+    /// Seconds before a window that encoders look at: of video, then of the signals.
+    contexts: Vec<f64>,
 }
 
 impl Inputs {
@@ -262,9 +374,7 @@ impl Inputs {
         };
         let spec = bundle.video();
         let video = VideoTrack {
-            min_confidence: spec.min_confidence,
-            units: spec.units.clone(),
-            resampler: Resampler::new(Grid::new(spec.rate), nanoseconds(spec.max_gap)),
+            grid: UnitsGrid::new(spec.grid()),
             ring: GridRing::new(spec.units.len(), capacity(spec.rate, spec.encoder.context)),
             tally: Tally::new(bundle.chunk(), chunks),
             first: None,
@@ -279,23 +389,45 @@ impl Inputs {
                 .map(|s| s.encoder.context);
             all.fold(0.0, f64::max)
         };
-        let signals = bundle
-            .signals()
-            .iter()
-            .map(|spec| {
-                Mutex::new(SignalTrack {
-                    ring: GridRing::new(1, capacity(spec.rate, context(&spec.name))),
-                    spec: spec.clone(),
-                    conditioner: None,
-                    tally: Tally::new(bundle.chunk(), chunks),
-                    first: None,
-                })
-            })
+        let contexts = std::iter::once(spec.encoder.context)
+            .chain(bundle.signals().iter().map(|s| context(&s.name)))
             .collect();
+        let lane = |spec: &SignalSpec| Lane {
+            ring: GridRing::new(1, capacity(spec.rate, context(&spec.name))),
+            spec: spec.clone(),
+            conditioner: None,
+            first: None,
+        };
+        let mut places = vec![Place { track: 0, lane: 0 }; bundle.signals().len()];
+        let (mut names, mut tracks) = (Vec::new(), Vec::new());
+        for name in bundle.sensors() {
+            let signals = bundle.signals().iter().enumerate();
+            let (own, others): (Vec<_>, Vec<_>) = signals
+                .filter(|(_, s)| s.modality() == name)
+                .partition(|(_, s)| s.name == name);
+            // The bundle has been checked for it.
+            let Some((first, primary)) = own.first() else {
+                continue;
+            };
+            let track = tracks.len();
+            places[*first] = Place { track, lane: 0 };
+            for (i, (at, _)) in others.iter().enumerate() {
+                places[*at] = Place { track, lane: i + 1 };
+            }
+            names.push(name.to_string());
+            tracks.push(Mutex::new(SignalTrack {
+                primary: lane(primary),
+                others: others.iter().map(|(_, s)| lane(s)).collect(),
+                tally: Tally::new(bundle.chunk(), chunks),
+                reached: 0,
+            }));
+        }
         Self {
             video: Mutex::new(video),
-            signals,
-            names: bundle.signals().iter().map(|s| s.name.clone()).collect(),
+            tracks,
+            names,
+            places,
+            contexts,
         }
     }
 
@@ -303,12 +435,13 @@ impl Inputs {
         self.video.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Names of the signals, in the bundle's order.
+    /// Names of the physiological modalities, in the bundle's order: those of
+    /// mvpfusion's pads.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The track of the signal `name`, if the bundle has it.
+    /// The track of the modality `name`, if the bundle has it.
     pub fn signal(&self, name: &str) -> Option<MutexGuard<'_, SignalTrack>> {
         self.names
             .iter()
@@ -316,8 +449,45 @@ impl Inputs {
             .map(|i| self.track(i))
     }
 
+    /// What the network gets of the window that ends at `end` (ns) and is `duration`
+    /// seconds long, video first, then the bundle's signals in its order.
+    pub fn window(&self, end: u64, duration: f64) -> Vec<GridWindow> {
+        let cut = |name: &str, rate: f64, context: f64, width: usize, ring: &GridRing| {
+            let context = (context * rate).round() as usize;
+            let n = context + (duration * rate).round() as usize;
+            let first = Grid::new(rate).ceil(end) as i64 - n as i64;
+            let (mut values, mut valid) = (vec![0.0; n * width], vec![0.0; n]);
+            ring.copy(first, &mut values, &mut valid);
+            GridWindow {
+                name: name.into(),
+                rate,
+                first,
+                context,
+                width,
+                values,
+                valid,
+            }
+        };
+        let video = self.video();
+        let spec = video.grid.spec();
+        let row = cut(
+            "video",
+            spec.rate,
+            self.contexts[0],
+            spec.units.len(),
+            &video.ring,
+        );
+        let contexts = &self.contexts[1..];
+        let signals = self.places.iter().zip(contexts).map(|(place, context)| {
+            let track = self.track(place.track);
+            let Lane { spec, ring, .. } = track.lane(place.lane);
+            cut(&spec.name, spec.rate, *context, 1, ring)
+        });
+        std::iter::once(row).chain(signals).collect()
+    }
+
     fn track(&self, index: usize) -> MutexGuard<'_, SignalTrack> {
-        self.signals[index]
+        self.tracks[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -325,8 +495,8 @@ impl Inputs {
 
 /// One stream of tokens: where it comes from and what has been made of it.
 struct TokenStream {
-    /// Index of the signals that may fill each channel; empty for video.
-    channels: Vec<Vec<usize>>,
+    /// The signals that may fill each channel; empty for video.
+    channels: Vec<Vec<Place>>,
     rate: f64,
     context: usize,
     points: usize,
@@ -353,7 +523,7 @@ impl Estimator {
         let width = bundle.fusion().width;
         let seconds = bundle.window().chunk;
         let stream =
-            |channels: Vec<Vec<usize>>, row: usize, rate: f64, spec: &super::EncoderSpec| {
+            |channels: Vec<Vec<Place>>, row: usize, rate: f64, spec: &super::EncoderSpec| {
                 let (context, points) = spec.points(rate, seconds);
                 let n = context + points;
                 let flags = if channels.is_empty() { n } else { row * n };
@@ -377,11 +547,14 @@ impl Estimator {
             &video.encoder,
         )];
         for spec in bundle.streams() {
-            let index = |name: &String| bundle.signals().iter().position(|s| s.name == *name);
-            let channels: Vec<Vec<usize>> = spec
+            let place = |name: &String| {
+                let index = bundle.signals().iter().position(|s| s.name == *name)?;
+                inputs.places.get(index).copied()
+            };
+            let channels: Vec<Vec<Place>> = spec
                 .channels
                 .iter()
-                .map(|alternatives| alternatives.iter().filter_map(index).collect())
+                .map(|alternatives| alternatives.iter().filter_map(place).collect())
                 .collect();
             let rate = stream_rate(&bundle, spec);
             streams.push(stream(channels, spec.channels.len(), rate, &spec.encoder));
@@ -405,6 +578,18 @@ impl Estimator {
 
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// What the fusion graph got for the last answer, by stream: name of the input,
+    /// tokens `[T, width]` and flags `[T]`. Video first.
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, TokenWindow<'_>)> {
+        self.names.iter().zip(&self.streams).map(|((name, _), s)| {
+            let window = TokenWindow {
+                tokens: &s.tokens,
+                valid: &s.valid,
+            };
+            (name.as_str(), window)
+        })
     }
 
     /// Forgets all tokens, as after a seek.
@@ -435,7 +620,8 @@ impl Estimator {
             let all_masked = if stream.channels.is_empty() {
                 masked(0)
             } else {
-                stream.channels.iter().flatten().all(|i| masked(i + 1))
+                let mut places = stream.channels.iter().flatten();
+                places.all(|p| masked(p.track + 1))
             };
             if all_masked {
                 stream.valid.fill(0.0);
@@ -454,6 +640,7 @@ impl Estimator {
             label: outputs.labels.unknown.clone(),
             confidence: 0.0,
             classes: Vec::new(),
+            logits: None,
             warming_up,
             took: Duration::ZERO,
             modalities: Vec::new(),
@@ -483,10 +670,16 @@ impl Estimator {
                 .cloned()
                 .zip(softmax(&logits.classes))
                 .collect();
+            answer.logits = Some(logits);
         }
         answer.modalities = modalities;
         answer.took = begun.elapsed();
         Ok(answer)
+    }
+
+    /// Closes the grids where chunk `end` begins, as an answer does, and answers nothing.
+    pub fn close(&self, end: u64) {
+        self.survey(end, end);
     }
 
     /// Closes the grids at the window's end and measures what the window holds.
@@ -498,7 +691,7 @@ impl Estimator {
             let first = Grid::new(rate).ceil(end * chunk) as i64 - points as i64;
             ring.count(first, points) as f64 / points.max(1) as f64
         };
-        let mut states = Vec::with_capacity(1 + self.inputs.signals.len());
+        let mut states = Vec::with_capacity(1 + self.inputs.tracks.len());
         let mut first = u64::MAX;
         {
             let mut video = self.inputs.video();
@@ -513,10 +706,16 @@ impl Estimator {
         for (i, name) in self.inputs.names.iter().enumerate() {
             let mut track = self.inputs.track(i);
             track.close(end * chunk);
-            first = first.min(track.first.unwrap_or(u64::MAX));
+            let Lane {
+                spec,
+                ring,
+                first: begun,
+                ..
+            } = &track.primary;
+            first = first.min(begun.unwrap_or(u64::MAX));
             states.push(ModalityState {
                 name: name.clone(),
-                coverage: share(&track.ring, track.spec.rate),
+                coverage: share(ring, spec.rate),
                 quality: track.tally.quality(start, end),
             });
         }
@@ -547,16 +746,20 @@ impl Estimator {
                 } else {
                     let mut usable = false;
                     for (row, alternatives) in stream.channels.iter().enumerate() {
-                        let held = |i: &usize| self.inputs.track(*i).ring.count(at, stream.points);
-                        let best = alternatives.iter().rev().max_by_key(|i| held(i));
+                        let held = |p: &Place| {
+                            let track = self.inputs.track(p.track);
+                            track.lane(p.lane).ring.count(at, stream.points)
+                        };
+                        let best = alternatives.iter().rev().max_by_key(|p| held(p));
                         let (values, flags) = (
                             &mut stream.values[row * n..][..n],
                             &mut stream.flags[row * n..][..n],
                         );
                         if let Some(best) = best {
-                            let track = self.inputs.track(*best);
-                            track.ring.copy(first, values, flags);
-                            usable |= enough(track.ring.count(at, stream.points));
+                            let track = self.inputs.track(best.track);
+                            let ring = &track.lane(best.lane).ring;
+                            ring.copy(first, values, flags);
+                            usable |= enough(ring.count(at, stream.points));
                         }
                     }
                     usable

@@ -14,16 +14,18 @@ mod network;
 mod onnx_scan;
 mod runtime;
 mod session;
+mod units;
 
 pub use bundle::{
-    Bundle, Calibration, EncoderSpec, FusionSpec, GraphFile, Labels, MANIFEST, OutputSpec,
-    StreamSpec, VideoSpec, WindowSpec,
+    Bundle, Calibration, EncoderSpec, FusionSpec, GraphFile, InputSpecs, Labels, MANIFEST,
+    OutputSpec, StreamSpec, VideoSpec, WindowSpec,
 };
 pub use error::Error;
-pub use estimator::{Answer, Estimator, Inputs, SignalTrack, VideoTrack};
+pub use estimator::{Answer, Estimator, GridWindow, Inputs, SignalTrack, VideoTrack};
 pub use network::{Logits, Network, TokenWindow};
 pub use runtime::Runtime;
 pub use session::{ModelSource, Session, SessionOptions, Tensor, TensorSpec, Terminator};
+pub use units::{UnitsGrid, UnitsSpec};
 
 /// The execution provider that a session shall use.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash)]

@@ -95,6 +95,8 @@ struct Side {
     stream: Option<Stream>,
     /// Running time (ns) up to which everything has come.
     progress: u64,
+    /// Running time (ns) up to which nothing that comes changes what the network gets.
+    settled: u64,
     eos: bool,
     flushing: bool,
     samples: u64,
@@ -110,9 +112,13 @@ impl Side {
         };
     }
 
-    /// Whether more may come before `end`.
+    /// Whether what comes next bears on the time before `end`. How much of it has come
+    /// already is chance, and an answer must not depend on that.
     fn owes(&self, end: u64) -> bool {
-        !self.eos && self.progress < end && self.pad.as_ref().is_some_and(|p| p.is_linked())
+        !self.eos
+            && self.settled < end
+            && self.progress < end + AHEAD
+            && self.pad.as_ref().is_some_and(|p| p.is_linked())
     }
 }
 
@@ -373,22 +379,32 @@ impl MvpFusion {
     }
 
     /// Whether to run live: as told, or as the inputs are.
-    fn decide(&self) -> bool {
-        let (sync, pads) = (self.state().sync, self.obj().sink_pads());
-        let live = match sync {
+    fn is_live(&self) -> bool {
+        let sync = self.state().sync;
+        match sync {
             Sync::Live => true,
             Sync::Wait => false,
-            Sync::Auto => pads
+            Sync::Auto => self
+                .obj()
+                .sink_pads()
                 .iter()
                 .any(|p| common::upstream_is_live(p) == Some(true)),
-        };
+        }
+    }
+
+    fn decide(&self) -> bool {
+        let live = self.is_live();
+        let mut state = self.state();
+        state.live = Some(live);
         gst::info!(
             CAT,
             imp = self,
-            "sync={sync:?}: {}",
+            "sync={:?}: {}",
+            state.sync,
             if live { "live" } else { "wait" }
         );
-        self.state().live = Some(live);
+        drop(state);
+        self.changed.notify_all();
         live
     }
 
@@ -545,6 +561,8 @@ impl MvpFusion {
             );
             return Ok(gst::FlowSuccess::Ok);
         };
+        // Held before it is read, or what follows a long gap would push the window out.
+        self.advance(name, start)?;
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         let samples = stream.samples(&map);
         let count = samples.len() as u64;
@@ -566,11 +584,21 @@ impl MvpFusion {
 
     /// Physiology of `name` is complete up to `end`; when waiting, holds it there.
     fn advance(&self, name: &str, end: u64) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let inputs = self.state().inputs.clone();
+        let settled = match inputs.as_ref().and_then(|i| i.signal(name)) {
+            Some(mut track) => {
+                track.complete(end);
+                track.settled()
+            }
+            None => end,
+        };
         let mut state = self.state();
         if let Some(side) = state.sides.get_mut(name) {
             side.progress = side.progress.max(end);
+            side.settled = side.settled.max(settled);
         }
         self.changed.notify_all();
+        let mut asked = false;
         loop {
             let side = state.sides.get(name).ok_or(gst::FlowError::Flushing)?;
             if side.flushing || !state.running {
@@ -579,13 +607,22 @@ impl MvpFusion {
             if state.failed {
                 return Err(gst::FlowError::Error);
             }
-            let held = state.live == Some(false)
-                && !state.video_eos
-                && side.progress > state.video_time + state.hop + AHEAD;
-            if !held {
+            let ahead = side.progress > state.video_time + state.hop + AHEAD;
+            if !ahead || state.video_eos || state.live == Some(true) {
                 return Ok(gst::FlowSuccess::Ok);
             }
-            state = self.wait(state);
+            if state.live.is_none() && !asked {
+                // A file can be through before the first frame comes.
+                drop(state);
+                if self.is_live() {
+                    return Ok(gst::FlowSuccess::Ok);
+                }
+                asked = true;
+                state = self.state();
+            } else {
+                state = self.wait(state);
+                asked = false;
+            }
         }
     }
 
@@ -630,12 +667,7 @@ impl MvpFusion {
                 self.changed.notify_all();
             }
             EventView::FlushStop(_) => {
-                self.with_side(name, |side| {
-                    *side = Side {
-                        stream: side.stream.take(),
-                        ..Side::default()
-                    };
-                });
+                self.with_side(name, Side::restart);
                 let inputs = {
                     let mut state = self.state();
                     state.forget = true;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::checks::Checker;
+use super::pulse::PulseRate;
 use super::{
-    Cascade, CheckSpec, Counts, FilterSpec, Grid, NormalisationSpec, Normaliser, Resampler,
+    Cascade, CheckSpec, Counts, DeriveSpec, FilterSpec, Grid, NormalisationSpec, Normaliser,
+    Resampler,
 };
 use serde::Deserialize;
 
@@ -9,8 +11,13 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct SignalSpec {
-    /// The modality, and the name of the pad: `eda`, `ecg`, `ppg`, ...
+    /// What the streams call it; the modality, and the name of the pad, where `input` does
+    /// not say otherwise: `eda`, `ecg`, `ppg`, ...
     pub name: String,
+    /// The modality whose samples it is made from, where that is not its own name: one
+    /// sensor may give several signals, such as the level and the changes of EDA.
+    #[serde(default)]
+    pub input: Option<String>,
     /// Grid rate in Hz.
     pub rate: f64,
     /// Seconds without a sample that may be bridged by interpolation.
@@ -18,21 +25,29 @@ pub struct SignalSpec {
     pub checks: CheckSpec,
     #[serde(default)]
     pub filters: Vec<FilterSpec>,
+    #[serde(default)]
+    pub derive: Option<DeriveSpec>,
     pub normalisation: NormalisationSpec,
 }
 
 impl SignalSpec {
+    /// The modality whose samples it is made from.
+    pub fn modality(&self) -> &str {
+        self.input.as_deref().unwrap_or(&self.name)
+    }
+
     /// # Errors
     /// Names the field and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        let mut letters = self.name.bytes();
-        let well_named = letters.next().is_some_and(|b| b.is_ascii_lowercase())
-            && letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !well_named || self.name == "video" {
-            return Err(format!(
-                "name must be lower-case letters, digits and '_', and not 'video'; found '{}'",
-                self.name
-            ));
+        for (field, name) in [("name", self.name.as_str()), ("input", self.modality())] {
+            let mut letters = name.bytes();
+            let well_named = letters.next().is_some_and(|b| b.is_ascii_lowercase())
+                && letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            if !well_named || name == "video" {
+                return Err(format!(
+                    "{field} must be lower-case letters, digits and '_', and not 'video'; found '{name}'"
+                ));
+            }
         }
         if !(self.rate.is_finite() && self.rate > 0.0 && self.rate <= 10_000.0) {
             return Err(format!(
@@ -49,6 +64,9 @@ impl SignalSpec {
         self.checks.check().map_err(|e| format!("checks: {e}"))?;
         for (i, filter) in self.filters.iter().enumerate() {
             filter.check().map_err(|e| format!("filters[{i}]: {e}"))?;
+        }
+        if let Some(derive) = &self.derive {
+            derive.check().map_err(|e| format!("derive: {e}"))?;
         }
         self.normalisation
             .check()
@@ -79,6 +97,10 @@ pub struct Conditioner {
     /// Whether `filter` holds the state of the samples just before.
     settled: bool,
     filter_on_grid: bool,
+    pulse: Option<PulseRate>,
+    /// The last sample that was a number, unless the sender has said since that some are missing.
+    carried: Option<u64>,
+    max_gap: u64,
     resampler: Resampler,
     normaliser: Normaliser,
     counts: Counts,
@@ -107,6 +129,9 @@ impl Conditioner {
             filter: Cascade::new(&spec.filters, filter_rate),
             settled: false,
             filter_on_grid,
+            pulse: spec.derive.map(PulseRate::new),
+            carried: None,
+            max_gap,
             resampler: Resampler::new(Grid::new(spec.rate), max_gap),
             normaliser: Normaliser::new(spec.normalisation, spec.rate),
             counts: Counts::default(),
@@ -143,8 +168,26 @@ impl Conditioner {
 
     /// Nothing is carried across what comes next: a sender said that samples are missing.
     pub fn cut(&mut self) {
-        self.settled = false;
+        self.carried = None;
+        self.restart_filter();
         self.resampler.cut();
+    }
+
+    fn restart_filter(&mut self) {
+        self.settled = false;
+        if let Some(pulse) = &mut self.pulse {
+            pulse.cut();
+        }
+    }
+
+    /// Says that no further sample before `time` (ns) will come.
+    pub fn complete(&mut self, time: u64) {
+        self.resampler.complete(time);
+    }
+
+    /// Every point before this running time (ns) is as it will be, whatever comes.
+    pub fn settled(&self) -> u64 {
+        self.resampler.settled()
     }
 
     /// Takes a sample at running time `time` (ns) and gives out the points it settles.
@@ -159,20 +202,28 @@ impl Conditioner {
         if !value.is_finite() {
             return;
         }
-        if !self.resampler.continues(time) {
-            self.settled = false;
+        let last = self.carried.replace(time);
+        if last.is_none_or(|t| time - t > self.max_gap) {
+            self.restart_filter();
         }
-        let value = if self.filter_on_grid {
-            value
-        } else {
-            self.filtered(value)
+        let value = match (self.filter_on_grid, &self.pulse) {
+            (true, None) => Some(value),
+            // The grid's few points show no beats.
+            (true, Some(_)) => None,
+            (false, _) => {
+                let filtered = self.filtered(value);
+                match &mut self.pulse {
+                    Some(pulse) => pulse.step(time as f64 * 1e-9, filtered),
+                    None => Some(filtered),
+                }
+            }
         };
-        if !usable {
-            // The filter follows, so that its state is right when the signal is back;
-            // the points beside a bad sample are not interpolated from it.
+        // The filter follows a bad sample too, so that its state is right when the signal
+        // is back; the points beside it are not interpolated from it.
+        let Some(value) = value.filter(|_| usable) else {
             self.resampler.cut();
             return;
-        }
+        };
         let mut points = Vec::new();
         self.resampler
             .push(time, &[value], |k, v| points.push((k, v.map(|v| v[0]))));
@@ -222,6 +273,8 @@ mod tests {
     fn spec() -> SignalSpec {
         SignalSpec {
             name: "ecg".into(),
+            input: None,
+            derive: None,
             rate: 64.0,
             max_gap: 0.25,
             checks: CheckSpec {

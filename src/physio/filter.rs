@@ -12,6 +12,9 @@ pub enum FilterSpec {
     Highpass { order: usize, cutoff: f64 },
     /// Second order, `frequency` in Hz, `q` = frequency / −3 dB width.
     Notch { frequency: f64, q: f64 },
+    /// `ln(max(x, 0) + offset)`, `offset` in the signal's unit: makes a change of one part
+    /// in ten the same at every level, as skin conductance wants.
+    Log { offset: f64 },
 }
 
 impl FilterSpec {
@@ -34,6 +37,7 @@ impl FilterSpec {
                 positive("frequency", frequency)?;
                 positive("q", q)
             }
+            Self::Log { offset } => positive("offset", offset),
         }
     }
 }
@@ -72,10 +76,32 @@ impl Section {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
+    Linear(Section),
+    Log { offset: f64 },
+}
+
+impl Stage {
+    fn step(&mut self, x: f64) -> f64 {
+        match self {
+            Self::Linear(section) => section.step(x),
+            Self::Log { offset } => (x.max(0.0) + *offset).ln(),
+        }
+    }
+
+    fn settle(&mut self, x: f64) -> f64 {
+        match self {
+            Self::Linear(section) => section.settle(x),
+            log => log.step(x),
+        }
+    }
+}
+
 /// A chain of filters with its state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cascade {
-    sections: Vec<Section>,
+    stages: Vec<Stage>,
 }
 
 impl Cascade {
@@ -84,8 +110,9 @@ impl Cascade {
     /// A low-pass or notch at or above half the rate has nothing left to remove and is
     /// left out, so one bundle serves senders of many rates.
     pub fn new(specs: &[FilterSpec], rate: f64) -> Self {
-        let mut sections = Vec::new();
+        let mut stages = Vec::new();
         for spec in specs {
+            let mut sections = Vec::new();
             match *spec {
                 FilterSpec::Lowpass { cutoff, .. } if cutoff >= 0.5 * rate => {}
                 FilterSpec::Notch { frequency, .. } if frequency >= 0.5 * rate => {}
@@ -103,19 +130,21 @@ impl Cascade {
                     let c = -2.0 * w.cos();
                     sections.push(Section::new([1.0, c, 1.0], 1.0 + alpha, [c, 1.0 - alpha]));
                 }
+                FilterSpec::Log { offset } => stages.push(Stage::Log { offset }),
             }
+            stages.extend(sections.into_iter().map(Stage::Linear));
         }
-        Self { sections }
+        Self { stages }
     }
 
     pub fn step(&mut self, x: f64) -> f64 {
-        self.sections.iter_mut().fold(x, |x, s| s.step(x))
+        self.stages.iter_mut().fold(x, |x, s| s.step(x))
     }
 
     /// Starts as if `x` had been the input for ever: no step response at the start
     /// of a stream or after a gap. Returns the output.
     pub fn settle(&mut self, x: f64) -> f64 {
-        self.sections.iter_mut().fold(x, |x, s| s.settle(x))
+        self.stages.iter_mut().fold(x, |x, s| s.settle(x))
     }
 }
 

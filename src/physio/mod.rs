@@ -3,17 +3,19 @@
 //! an instant depends on nothing after it but the one sample needed to interpolate.
 //!
 //! [`Conditioner`]: raw samples with their times → checks (finite, not saturated, not
-//! flat) → Butterworth filters at the sender's rate → resampling to a fixed grid by
+//! flat) → filters at the sender's rate → pulse rate, where asked → resampling to a fixed grid by
 //! time stamp → running normalisation → [`GridPoint`]s.
 
 mod checks;
 mod conditioner;
 mod filter;
 mod normalise;
+mod pulse;
 mod resample;
 
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use filter::{Cascade, FilterSpec};
 pub use normalise::{NormalisationSpec, Normaliser};
+pub use pulse::DeriveSpec;
 pub use resample::{Grid, Resampler};

@@ -47,6 +47,8 @@ pub struct Resampler {
     /// The next grid point to give out.
     next: u64,
     last: Option<(u64, Vec<f64>)>,
+    /// No sample before this instant will come any more.
+    complete: u64,
     scratch: Vec<f64>,
 }
 
@@ -58,6 +60,7 @@ impl Resampler {
             max_gap,
             next: 0,
             last: None,
+            complete: 0,
             scratch: Vec::new(),
         }
     }
@@ -86,6 +89,26 @@ impl Resampler {
         self.last
             .as_ref()
             .is_some_and(|(t, _)| time.saturating_sub(*t) <= self.max_gap)
+    }
+
+    /// Says that no further sample before `time` (ns) will come.
+    pub fn complete(&mut self, time: u64) {
+        self.complete = self.complete.max(time);
+    }
+
+    /// Every point before this instant (ns) is as it will be, whatever comes.
+    pub fn settled(&self) -> u64 {
+        let given = self.grid.time(self.next);
+        if self.may_hold() {
+            given
+        } else {
+            given.max(self.complete)
+        }
+    }
+
+    /// Whether the next sample may still be near enough to the last one.
+    fn may_hold(&self) -> bool {
+        self.last.is_some() && self.continues(self.complete)
     }
 
     /// Forgets the last sample: nothing is interpolated across what comes next.
@@ -126,16 +149,19 @@ impl Resampler {
         }
     }
 
-    /// Gives out every point before `end`, holding the last sample where it is fresh
-    /// enough: a window closes on time though its next sample is still under way.
+    /// Gives out every point before `end`, holding the last sample where the next one, at
+    /// `end` or later, may still follow it closely: a window closes on time though its
+    /// next sample is still under way. Where it cannot, the points are in a gap.
     pub fn close(&mut self, end: u64, mut out: impl FnMut(u64, Option<&[f64]>)) {
+        self.complete(end);
         self.skip_to(self.grid.ceil(end.saturating_sub(HORIZON)));
+        let hold = self.may_hold();
         while self.grid.time(self.next) < end {
             let at = self.grid.time(self.next);
             let held = self
                 .last
                 .as_ref()
-                .filter(|(t, _)| at >= *t && at - t <= self.max_gap)
+                .filter(|(t, _)| hold && at >= *t && at - t <= self.max_gap)
                 .map(|(_, v)| v.as_slice());
             out(self.next, held);
             self.next += 1;
@@ -204,13 +230,34 @@ mod tests {
     fn closing_holds_a_fresh_sample_and_no_other() {
         let mut r = Resampler::new(Grid::new(10.0), 250 * MS);
         r.push(100 * MS, &[3.0], |_, _| {});
+        let points = collect(|out| r.close(310 * MS, out));
+        assert_eq!(points, [(2, Some(3.0)), (3, Some(3.0))]);
+        // What comes now is too late to follow it.
         let points = collect(|out| r.close(600 * MS, out));
-        assert_eq!(
-            points,
-            [(2, Some(3.0)), (3, Some(3.0)), (4, None), (5, None)]
-        );
+        assert_eq!(points, [(4, None), (5, None)]);
         // The closed points are not given out again.
         let points = collect(|out| r.push(650 * MS, &[4.0], out));
         assert_eq!(points, [(6, None)]);
+    }
+
+    /// Whether a grid is closed early or late, a known gap gives the same points.
+    #[test]
+    fn a_gap_that_is_known_is_not_held_over() {
+        let fresh = || {
+            let mut r = Resampler::new(Grid::new(10.0), 250 * MS);
+            r.push(130 * MS, &[3.0], |_, _| {});
+            assert_eq!(r.settled(), 200 * MS);
+            r
+        };
+        let mut early = fresh();
+        early.complete(300 * MS);
+        assert_eq!(early.settled(), 200 * MS, "a sample at 300 ms would bridge");
+        early.complete(500 * MS);
+        assert_eq!(early.settled(), 500 * MS);
+        let closed = collect(|out| early.close(400 * MS, out));
+        let mut late = fresh();
+        let pushed = collect(|out| late.push(500 * MS, &[4.0], out));
+        assert_eq!(closed, [(2, None), (3, None)]);
+        assert_eq!(closed[..], pushed[..2]);
     }
 }
