@@ -80,7 +80,7 @@ LIMITS = """\
 Not for decisions about a person, and not to tell truth from lie. In the European Union the
 use of AI systems to infer emotions of natural persons in the areas of workplace and
 education institutions is prohibited, except for medical or safety reasons: Regulation (EU)
-2024/1689 (AI Act), Article 5(1)(f), in force since 2 February 2025. Where it is not
+2024/1689 (AI Act), Article 5(1)(f), which applies since 2 February 2025. Where it is not
 prohibited, emotion recognition is high-risk (Annex III, 1(c)), and those exposed to it must
 be told (Article 50(3)). docs/model.md says more.""".splitlines()
 
