@@ -86,6 +86,13 @@ struct Session {
     seqnum: gst::Seqnum,
     /// A segment seek: its end is told by a message, not by EOS.
     segment_seek: bool,
+    /// The segment is not told to the streams yet.
+    segment_due: bool,
+    /// Where the last seek led, ns: nothing that ends before is sent.
+    from: i64,
+    /// Nothing more is to be played until a seek; and EOS was sent.
+    done: bool,
+    ended: bool,
     combiner: UniqueFlowCombiner,
     /// Seconds on the recorder's clock that are time zero.
     origin: Option<f64>,
@@ -111,6 +118,10 @@ impl Session {
             segment: gst::FormattedSegment::new(),
             seqnum: gst::Seqnum::next(),
             segment_seek: false,
+            segment_due: false,
+            from: 0,
+            done: false,
+            ended: false,
             combiner: UniqueFlowCombiner::new(),
             origin: None,
             newest: 0,
@@ -138,8 +149,8 @@ impl Session {
 struct Info {
     /// ns; known in pull mode.
     duration: Option<u64>,
-    /// The last seek.
-    seek: Option<gst::Seqnum>,
+    /// The last seek, and whether it was followed.
+    seek: Option<(gst::Seqnum, bool)>,
 }
 
 #[derive(Debug, Clone)]
@@ -413,6 +424,7 @@ impl XdfDemux {
             if session.map.is_none() {
                 return self.begin(session);
             }
+            self.tell_segment(session);
             let parser = session.parser();
             let at = parser.position() + parser.held() as u64;
             match self.read(at)? {
@@ -459,6 +471,10 @@ impl XdfDemux {
                 for pad in self.obj().src_pads() {
                     pad.push_event(gst::event::Eos::new());
                 }
+                let _ = self.with_session(|session| {
+                    (session.done, session.ended) = (true, true);
+                    Ok(())
+                });
             }
         }
     }
@@ -516,6 +532,7 @@ impl XdfDemux {
             }
             stream.restart(time as i64);
         }
+        session.from = time as i64;
         session.newest = 0;
         session.combiner.reset();
     }
@@ -530,11 +547,25 @@ impl XdfDemux {
             gst::debug!(CAT, imp = self, "seeks need a file and a rate above 0");
             return false;
         }
+        if flags.contains(gst::SeekFlags::INSTANT_RATE_CHANGE) {
+            gst::debug!(CAT, imp = self, "the rate changes by an ordinary seek only");
+            return false;
+        }
+        // Before the flush: one that cannot be followed leaves all as it was.
+        if start_type == gst::SeekType::Set
+            && stop_type == gst::SeekType::Set
+            && stop.is_some_and(|stop| start.is_some_and(|start| start > stop))
+        {
+            gst::debug!(CAT, imp = self, "a seek to {start:?} that ends at {stop:?}");
+            return false;
+        }
         let flush = flags.contains(gst::SeekFlags::FLUSH);
         let seqnum = seek.seqnum();
         // A pipeline sends its seek once for each sink.
-        if lock(&self.info).seek.replace(seqnum) == Some(seqnum) {
-            return true;
+        if let Some((same, done)) = lock(&self.info).seek
+            && same == seqnum
+        {
+            return done;
         }
         let send = |event: gst::Event| {
             for pad in self.obj().src_pads() {
@@ -554,32 +585,64 @@ impl XdfDemux {
             send(event);
         }
         let done = self.with_session(|session| {
+            // Pads that had EOS take nothing until they are flushed.
+            if session.ended && !flush {
+                gst::debug!(CAT, imp = self, "after EOS only a seek that flushes works");
+                return Ok(false);
+            }
+            self.note_position(session);
             let valid = session
                 .segment
                 .do_seek(rate, flags, start_type, start, stop_type, stop)
                 .is_some();
             if valid {
                 session.seqnum = seqnum;
+                (session.done, session.ended) = (false, false);
                 session.segment_seek = flags.contains(gst::SeekFlags::SEGMENT);
-                let start = session.segment.start().unwrap_or_default();
-                self.start_at(session, start.nseconds());
+                let position = session.segment.position().unwrap_or_default();
+                self.start_at(session, position.nseconds());
+                // Told by the task: who waits in a sink must not keep the seeking thread.
+                session.segment_due = true;
                 if session.segment_seek {
-                    let message = gst::message::SegmentStart::builder(start)
+                    let message = gst::message::SegmentStart::builder(position)
                         .src(&*self.obj())
                         .seqnum(seqnum)
                         .build();
                     let _ = self.obj().post_message(message);
                 }
-                for stream in &session.streams {
-                    let event = gst::event::Segment::builder(&session.segment)
-                        .seqnum(seqnum)
-                        .build();
-                    stream.pad.push_event(event);
-                }
             }
             Ok(valid)
         });
-        done == Ok(true) && self.start_task().is_ok()
+        // What cannot be followed changes nothing, unless all was at its end.
+        let goes_on = self.with_session(|session| Ok(!session.done)) == Ok(true);
+        let started = goes_on && self.start_task().is_ok();
+        let done = done == Ok(true) && started;
+        lock(&self.info).seek = Some((seqnum, done));
+        done
+    }
+
+    /// How far the streams were sent, for the running time after a seek without flush.
+    fn note_position(&self, session: &mut Session) {
+        let sent = session.streams.iter().map(|s| s.position).max();
+        let mut position = gst::ClockTime::from_nseconds(sent.unwrap_or(0).max(0) as u64);
+        if let Some(stop) = session.segment.stop() {
+            position = position.min(stop);
+        }
+        session
+            .segment
+            .set_position(position.max(session.segment.position().unwrap_or_default()));
+    }
+
+    /// Tells the streams of the segment that a seek made.
+    fn tell_segment(&self, session: &mut Session) {
+        if std::mem::take(&mut session.segment_due) {
+            for stream in &session.streams {
+                let event = gst::event::Segment::builder(&session.segment)
+                    .seqnum(session.seqnum)
+                    .build();
+                stream.pad.push_event(event);
+            }
+        }
     }
 
     // Both.
@@ -735,7 +798,7 @@ impl XdfDemux {
     ) -> Result<(), gst::FlowError> {
         let origin = session.origin.unwrap_or(0.0);
         let nanos = |t: Option<gst::ClockTime>| t.map(|t| t.nseconds() as i64);
-        let from = nanos(session.segment.start()).unwrap_or(0);
+        let from = session.from;
         let until = nanos(session.segment.stop()).unwrap_or(i64::MAX);
         let stream = &mut session.streams[index];
         let times: Vec<Option<i64>> = ready
@@ -975,6 +1038,11 @@ impl XdfDemux {
         }
         let obj = self.obj();
         let stop = session.segment.stop().or(session.segment.duration());
+        // All of the segment was played, also where nothing was recorded.
+        session
+            .segment
+            .set_position(stop.max(session.segment.position()));
+        (session.done, session.ended) = (true, !session.segment_seek);
         if session.segment_seek {
             let message = gst::message::SegmentDone::builder(stop)
                 .src(&*obj)
