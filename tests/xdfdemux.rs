@@ -1129,3 +1129,74 @@ fn two_replays_into_the_network_give_the_same_results() {
         assert_eq!(a, b, "frame {n}");
     }
 }
+
+/// A recording that began 3.5 s after a film whose frames are called 'Camera', and in
+/// which 'eda' stamps 0.25 s late.
+fn beside_a_film() -> Xdf {
+    let mut x = Xdf::new();
+    let labels = ["frame", "frame-time", "valence", "arousal", "confidence"];
+    let channels: String = labels
+        .iter()
+        .map(|l| format!("<channel><label>{l}</label></channel>"))
+        .collect();
+    let desc = |rest: &str| format!("<channels>{channels}</channels>{rest}");
+    let film = desc("<first_frame_time>0.125</first_frame_time>");
+    let late = "<synchronization><offset_mean>0.25</offset_mean></synchronization>";
+    x.stream_with(1, "eda", 1, "float32", 4.0, late);
+    x.stream_with(2, "Camera", 5, "double64", 0.0, &film);
+    for second in 0..20u64 {
+        let t = 503.5 + second as f64;
+        if second % 5 == 1 {
+            x.offset(1, t, 0.0);
+            x.offset(2, t, 0.0);
+        }
+        let eda: Vec<_> = (0..4)
+            .map(|i| (t + f64::from(i) / 4.0, (second * 4) as f32 + i as f32))
+            .collect();
+        x.floats(1, &eda);
+        let frames: Vec<_> = (0..10)
+            .map(|i| {
+                let n = 35 + second * 10 + i;
+                let time = 0.125 + n as f64 / 10.0;
+                let values = [n as f64, time, f64::NAN, f64::NAN, f64::NAN];
+                let bytes = values.map(f64::to_le_bytes).concat();
+                // The film's time began at 500 s.
+                (Some(500.0 + time), Sample::Bytes(bytes))
+            })
+            .collect();
+        x.samples(2, &frames);
+    }
+    x
+}
+
+#[test]
+fn time_zero_is_the_first_frame_of_the_film() {
+    let path = file(&beside_a_film());
+    for between in [PULL, PUSH] {
+        let player = Player::with(path.path(), between, "film=Camera", SINK);
+        assert_eq!(player.play(), Ok(vec![]), "{between}");
+        let tracks = player.tracks.take();
+        // The first frame was at 500.125, the first sample of 'eda' at 503.5 - 0.25.
+        let eda = tracks["eda"].times(4);
+        assert_eq!(eda.len(), 80);
+        assert!((eda[0] - 3.125).abs() < 1e-6, "{between}: {}", eda[0]);
+        let frames = tracks["Camera"].times(40);
+        assert!((frames[0] - 3.5).abs() < 1e-6, "{between}: {}", frames[0]);
+        // Without it, what is earliest is at zero.
+        let player = Player::new(path.path(), between, SINK);
+        assert_eq!(player.play(), Ok(vec![]), "{between}");
+        let tracks = player.tracks.take();
+        assert!(tracks["eda"].times(4)[0].abs() < 1e-6, "{between}");
+        let frames = tracks["Camera"].times(40)[0];
+        assert!((frames - 0.375).abs() < 1e-6, "{between}: {frames}");
+        for wrong in ["eda", "camera"] {
+            let options = format!("film={wrong}");
+            let player = Player::with(path.path(), between, &options, SINK);
+            let e = player.play().expect_err(wrong);
+            assert!(
+                e.contains("'frame-time'") && e.contains("eda, Camera"),
+                "{e}"
+            );
+        }
+    }
+}

@@ -8,7 +8,10 @@
  * Each stream of the recording comes on a pad of its own, `stream_0`, `stream_1`, ... in
  * the order of the file, with the caps, tags and the sticky event `lsl/stream-info` that
  * lslsrc would give it. Stamps are corrected to the recorder's clock. Time zero is the
- * earliest corrected stamp in the recording, so the streams stay aligned with each other.
+ * earliest corrected stamp in the recording, so the streams stay aligned with each other;
+ * with `film` it is the first frame of a film that was recorded beside: what was taken
+ * before that is left out. Samples of a device that says how late it stamps
+ * (`offset_mean`) are as much earlier, as with lslsrc.
  * Jitter is taken off the stamps of regular streams as lslsrc does it, see the property
  * dejitter; after a seek it is learned anew. Buffers are split
  * where a sample is more than 50 µs from where the nominal rate puts it, and have the
@@ -32,11 +35,20 @@
  * |[
  * gst-launch-1.0 -m filesrc location=session.xdf ! xdfdemux name=x x.stream_0 ! queue ! fakesink silent=false -v
  * ]| Prints the buffers of the first stream.
+ * |[
+ * gst-launch-1.0 filesrc location=film.mkv ! matroskademux ! decodebin ! videoconvert ! facetrack ! fusion. \
+ *   filesrc location=session.xdf ! xdfdemux name=x film=Camera \
+ *   x. ! application/x-lsl,stream-type=EDA ! queue ! fusion.eda \
+ *   x. ! application/x-lsl,stream-type=ECG ! queue ! fusion.ecg \
+ *   mvpfusion name=fusion model=models/default sync=wait ! emotionserialize ! filesink location=again.jsonl
+ * ]| Asks the network again about a film and a recording in which `emotionserialize
+ * every=frame ! lslsink stream-name=Camera` said when each frame was taken.
  *
  * Since: plugins-mvp-0.1.0
  */
 use super::{
     CAPS,
+    film::Film,
     scan::{Failed, Map, plausible},
     stream::{Out, Placed, Ready, Stream},
 };
@@ -106,6 +118,8 @@ struct Session {
     pull: bool,
     map: Option<Map>,
     warned_misplaced: bool,
+    /// The stream whose frames say where time zero is.
+    film: Option<String>,
 }
 
 impl Session {
@@ -133,6 +147,7 @@ impl Session {
             pull,
             map: None,
             warned_misplaced: false,
+            film: None,
         }
     }
 
@@ -156,11 +171,16 @@ struct Info {
 #[derive(Debug, Clone)]
 struct Settings {
     dejitter: bool,
+    /// The stream of a film's frames.
+    film: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { dejitter: true }
+        Self {
+            dejitter: true,
+            film: None,
+        }
     }
 }
 
@@ -230,6 +250,15 @@ impl ObjectImpl for XdfDemux {
                     .default_value(Settings::default().dejitter)
                     .mutable_ready()
                     .build(),
+                glib::ParamSpecString::builder("film")
+                    .nick("Film")
+                    .blurb(
+                        "Name of the recorded stream of video frames (emotionserialize \
+                         every=frame ! lslsink): time zero is that of the film's first frame; \
+                         unset: the earliest stamp in the recording",
+                    )
+                    .mutable_ready()
+                    .build(),
             ]
         });
         &PROPERTIES
@@ -240,6 +269,10 @@ impl ObjectImpl for XdfDemux {
             "dejitter" => {
                 lock(&self.settings).dejitter = value.get().expect("type checked upstream");
             }
+            "film" => {
+                let film: Option<String> = value.get().expect("type checked upstream");
+                lock(&self.settings).film = film.filter(|f| !f.is_empty());
+            }
             _ => unimplemented!(),
         }
     }
@@ -247,6 +280,7 @@ impl ObjectImpl for XdfDemux {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "dejitter" => lock(&self.settings).dejitter.to_value(),
+            "film" => lock(&self.settings).film.to_value(),
             _ => unimplemented!(),
         }
     }
@@ -337,7 +371,9 @@ impl XdfDemux {
     ) -> Result<(), gst::LoggableError> {
         if active {
             let pull = mode == gst::PadMode::Pull;
-            *lock(&self.session) = Some(Box::new(Session::new(pull)));
+            let mut session = Session::new(pull);
+            session.film = lock(&self.settings).film.clone();
+            *lock(&self.session) = Some(Box::new(session));
             if pull {
                 return self.start_task();
             }
@@ -490,7 +526,7 @@ impl XdfDemux {
 
     /// Looks through the recording and makes the pads.
     fn begin(&self, session: &mut Session) -> Result<(), gst::FlowError> {
-        let mut map = match Map::make(|at| self.read(at)) {
+        let mut map = match Map::make(session.film.as_deref(), |at| self.read(at)) {
             Ok(map) => map,
             Err(Failed::Read(e)) => return Err(e),
             Err(Failed::NoXdf(e)) => {
@@ -500,6 +536,10 @@ impl XdfDemux {
         };
         for (at, what) in std::mem::take(&mut map.damages) {
             self.damage(session, at, &what);
+        }
+        if let Some(film) = &session.film {
+            let names = map.streams.iter().map(|(_, h)| &*h.description.name);
+            map.origin = self.begin_of_film(film, map.film, names)?;
         }
         session.origin = Some(map.origin);
         // A little more than measured: times are rounded.
@@ -519,6 +559,33 @@ impl XdfDemux {
             self.obj().no_more_pads();
         }
         Ok(())
+    }
+
+    /// Time zero, seconds on the recorder's clock, if the stream `film` says it.
+    fn begin_of_film<'a>(
+        &self,
+        film: &str,
+        begin: Option<f64>,
+        streams: impl Iterator<Item = &'a str>,
+    ) -> Result<f64, gst::FlowError> {
+        begin.ok_or_else(|| {
+            let streams: Vec<_> = streams.collect();
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "film={film}: expected a stream of this name with samples of the channel \
+                     'frame-time' (emotionserialize every=frame ! lslsink stream-name={film}), \
+                     found {}. Name the right one, or unset film: then time zero is the \
+                     earliest stamp",
+                    match streams.is_empty() {
+                        true => "no stream".into(),
+                        false => format!("the streams {}", streams.join(", ")),
+                    }
+                )
+            );
+            gst::FlowError::Error
+        })
     }
 
     /// Sets the parser, the clocks and the streams to `time`, ns.
@@ -703,7 +770,12 @@ impl XdfDemux {
                 };
                 session.streams[stream].causal.measure(offset);
                 let held = &session.held;
+                let named = |h: &Held| {
+                    let d = session.streams[h.stream].description();
+                    Some(&d.name) == session.film.as_ref()
+                };
                 if !held.is_empty()
+                    && (session.film.is_none() || held.iter().any(named))
                     && held
                         .iter()
                         .all(|h| session.streams[h.stream].causal.known())
@@ -728,15 +800,29 @@ impl XdfDemux {
         if session.origin.is_some() {
             return Ok(());
         }
-        let held = std::mem::take(&mut session.held);
+        let mut held = std::mem::take(&mut session.held);
+        let film = session.film.clone();
         let mut origin = f64::INFINITY;
-        for h in &held {
-            let causal = &session.streams[h.stream].causal;
-            let times = h
-                .stamps
-                .iter()
-                .filter_map(|s| plausible(causal.correct(*s)));
-            origin = times.fold(origin, f64::min);
+        let mut begin = None;
+        for h in &mut held {
+            let stream = &mut session.streams[h.stream];
+            let d = stream.description();
+            let mut frames = (film.as_ref() == Some(&d.name))
+                .then(|| Film::of(d))
+                .flatten();
+            for (i, stamp) in h.stamps.iter().enumerate() {
+                if let Some(time) = plausible(stream.correct(*stamp)) {
+                    origin = origin.min(time);
+                    if let Some(frames) = &mut frames {
+                        frames.take(time, &h.values, i);
+                    }
+                }
+            }
+            begin = begin.or_else(|| frames?.begin());
+        }
+        if let Some(film) = &film {
+            let names = session.streams.iter().map(|s| &*s.description().name);
+            origin = self.begin_of_film(film, begin, names)?;
         }
         if !origin.is_finite() {
             return Ok(());
@@ -824,7 +910,8 @@ impl XdfDemux {
         };
         let mut out = Vec::new();
         stream.cut(&placed, from, until, &mut out);
-        if stream.misplaced > 0 && !session.warned_misplaced {
+        // What came before the film is not missed.
+        if stream.misplaced > 0 && session.film.is_none() && !session.warned_misplaced {
             session.warned_misplaced = true;
             gst::element_imp_warning!(
                 self,

@@ -46,6 +46,8 @@ pub struct Stream {
     smoother: Option<Smoother>,
     /// What the last stamp was corrected by, seconds.
     pub offset: f64,
+    /// By how much the device stamps late, seconds.
+    late: f64,
     last: Option<i64>,
     /// All before this time was sent or said to be empty.
     pub position: i64,
@@ -104,6 +106,7 @@ impl Stream {
         Self {
             smoother,
             offset: 0.0,
+            late: d.offset_mean.unwrap_or(0.0),
             id,
             header,
             pad,
@@ -122,12 +125,12 @@ impl Stream {
         &self.header.description
     }
 
-    /// Seconds on the recorder's clock.
+    /// When the sample was taken, seconds on the recorder's clock.
     pub fn correct(&mut self, stamp: f64) -> f64 {
         let time = match &mut self.corrector {
             Some(corrector) => corrector.correct(stamp),
             None => self.causal.correct(stamp),
-        };
+        } - self.late;
         self.offset = time - stamp;
         time
     }
