@@ -10,8 +10,9 @@ use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -232,15 +233,19 @@ fn cpu() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
+/// Waits for a word on stdin; CPU and samples until then.
+fn go(samples: impl Fn() -> Result<u64, Failure>) -> Result<(f64, u64), Failure> {
+    static READY: Once = Once::new();
+    READY.call_once(|| println!("ready"));
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok((cpu(), samples()?))
+}
+
 /// Between "go" and "stop" on stdin; says CPU, samples and losses.
 fn measure(counts: &[Arc<Mutex<Count>>]) -> Result<(), Failure> {
-    println!("ready");
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    let (before, from) = (cpu(), total(counts)?);
-    std::io::stdin().read_line(&mut line)?;
-    let (after, until) = (cpu(), total(counts)?);
-    println!("{} {} {}", after - before, until.0 - from.0, until.1);
+    let (before, from) = go(|| Ok(total(counts)?.0))?;
+    let (after, until) = go(|| Ok(total(counts)?.0))?;
+    println!("{} {} {}", after - before, until - from, total(counts)?.1);
     Ok(())
 }
 
@@ -255,47 +260,85 @@ fn total(counts: &[Arc<Mutex<Count>>]) -> Result<(u64, u64), Failure> {
 
 // --- lslsrc -------------------------------------------------------------------------
 
+/// The count of the first sample in a buffer and of the one behind its last.
+fn span(buffer: &gst::BufferRef, channels: usize) -> Option<(u64, u64)> {
+    let map = buffer.map_readable().ok()?;
+    let first = map.first_chunk::<4>().map(|b| f32::from_le_bytes(*b))? as u64;
+    Some((first, first + (map.len() / (4 * channels)) as u64))
+}
+
+/// Waits for the next buffer at `pad`; a probe that stays would cost what is measured.
+fn next_span(pad: &gst::Pad, channels: usize) -> Result<(u64, u64), Failure> {
+    let (sender, receiver) = mpsc::channel();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let _ = sender.send(info.buffer().and_then(|b| span(b, channels)));
+        gst::PadProbeReturn::Remove
+    });
+    let span = receiver.recv_timeout(Duration::from_secs(20))?;
+    span.ok_or_else(|| "an empty buffer".into())
+}
+
+fn received(source: &gst::Element) -> Result<u64, Failure> {
+    Ok(source.property::<gst::Structure>("stats").get("samples")?)
+}
+
 fn lslsrc() -> Result<(), Failure> {
     gst::init()?;
     gstmvp::plugin_register_static()?;
     let line: String = streams()
         .iter()
-        .map(|(name, ..)| format!("lslsrc stream-name={name} ! fakesink name={name} sync=false "))
+        .map(|(name, ..)| {
+            format!(
+                "lslsrc name={name} stream-name={name} \
+                 ! fakesink sync=false enable-last-sample=false "
+            )
+        })
         .collect();
     let pipeline = gst::parse::launch(&line)?
         .downcast::<gst::Pipeline>()
         .map_err(|_| "no pipeline")?;
-    let mut counts = Vec::new();
+    let mut sources = Vec::new();
     for (name, _, channels, _) in streams() {
-        let count = Arc::new(Mutex::new(Count::default()));
-        counts.push(count.clone());
-        let sink = pipeline.by_name(&name).ok_or("no sink")?;
-        let pad = sink.static_pad("sink").ok_or("no pad")?;
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            if let Some(map) = info.buffer().and_then(|b| b.map_readable().ok())
-                && let Ok(mut count) = count.lock()
-            {
-                let samples = map.chunks_exact(4 * channels);
-                count.take(samples.map(|s| f32::from_le_bytes([s[0], s[1], s[2], s[3]])));
-            }
-            gst::PadProbeReturn::Ok
-        });
+        let source = pipeline.by_name(&name).ok_or("no source")?;
+        let pad = source.static_pad("src").ok_or("no pad")?;
+        sources.push((name, source, pad, channels));
     }
-    pipeline.set_state(gst::State::Playing)?;
-    while counts
-        .iter()
-        .any(|c| c.lock().is_ok_and(|c| c.samples == 0))
-    {
-        if let Some(bus) = pipeline.bus()
-            && let Some(e) = bus.pop_filtered(&[gst::MessageType::Error])
-        {
-            return Err(format!("{e:?}").into());
+    std::thread::scope(|scope| {
+        let first: Vec<_> = sources
+            .iter()
+            .map(|(_, _, pad, channels)| {
+                scope.spawn(|| next_span(pad, *channels).map_err(|e| e.to_string()))
+            })
+            .collect();
+        pipeline.set_state(gst::State::Playing)?;
+        let mut firsts = Vec::new();
+        for first in first {
+            firsts.push(first.join().map_err(|_| "a thread panicked")??.0);
         }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    measure(&counts)?;
-    pipeline.set_state(gst::State::Null)?;
-    Ok(())
+        let all = || -> Result<u64, Failure> {
+            sources.iter().map(|(_, source, ..)| received(source)).sum()
+        };
+        let (before, from) = go(all)?;
+        let (after, until) = go(all)?;
+        let mut lost = 0;
+        for ((name, source, pad, channels), first) in sources.iter().zip(firsts) {
+            // The count may be a buffer ahead of what passes the pad.
+            let mut off = u64::MAX;
+            for _ in 0..20 {
+                let sent = next_span(pad, *channels)?.1 - first;
+                off = off.min(received(source)?.abs_diff(sent));
+                if off == 0 {
+                    break;
+                }
+            }
+            if off > 0 {
+                eprintln!("{name}: {off} samples");
+            }
+            lost += off;
+        }
+        println!("{} {} {lost}", after - before, until - from);
+        Ok(())
+    })
 }
 
 // --- liblsl alone -------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 use crate::{
     lsl::{Description, Format},
+    stream::caps::LSL_STAMP,
     timing::{Dejitter, Smoothed},
     xdf::{Causal, Corrector, Header, Values},
 };
@@ -277,7 +278,7 @@ impl Stream {
             if raw >= 0.0 && raw < u64::MAX as f64 {
                 gst::ReferenceTimestampMeta::add(
                     buffer,
-                    &gst::Caps::new_empty_simple("timestamp/x-lsl"),
+                    &LSL_STAMP,
                     gst::ClockTime::from_nseconds(raw.round() as u64),
                     gst::ClockTime::NONE,
                 );
