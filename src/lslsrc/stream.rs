@@ -4,7 +4,7 @@
 use super::receiver::{Connected, Reading};
 use crate::{
     lsl::{Chunk, Format},
-    stream::caps::LSL_STAMP,
+    stream::caps::lsl_stamp,
     timing::{Mode, SenderAge, Stamped, Timeline},
 };
 use std::collections::VecDeque;
@@ -79,6 +79,8 @@ pub struct Stream {
     pub age: SenderAge,
     pub out: VecDeque<Out>,
     stamped: Vec<Stamped>,
+    /// The name of the sender's own stamps.
+    stamp: gst::Caps,
 }
 
 /// What carries over from one connection to the next.
@@ -116,6 +118,7 @@ impl Stream {
             age: before.age,
             out: VecDeque::new(),
             stamped: Vec::new(),
+            stamp: lsl_stamp(),
             connected,
         }
     }
@@ -399,7 +402,7 @@ impl Stream {
             if raw >= 0.0 && raw < u64::MAX as f64 {
                 gst::ReferenceTimestampMeta::add(
                     buffer,
-                    &LSL_STAMP,
+                    &self.stamp,
                     gst::ClockTime::from_nseconds(raw.round() as u64),
                     gst::ClockTime::NONE,
                 );

@@ -2,14 +2,14 @@
 //! Which caps a stream can have, and which channels of it are wanted.
 
 use crate::lsl::{Description, Format};
-use std::sync::LazyLock;
 
 pub const LSL: &str = "application/x-lsl";
 pub const AUDIO: &str = "audio/x-raw";
 pub const TEXT: &str = "text/x-raw";
 /// What a buffer's GstReferenceTimestampMeta is called that holds the sender's own stamp.
-pub static LSL_STAMP: LazyLock<gst::Caps> =
-    LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-lsl"));
+pub fn lsl_stamp() -> gst::Caps {
+    gst::Caps::new_empty_simple("timestamp/x-lsl")
+}
 /// Caps field of a stream of video frames: seconds, a double.
 pub const FIRST_FRAME_TIME: &str = "first-frame-time";
 /// What the audio formats of GStreamer hold.

@@ -3,7 +3,7 @@
 
 use crate::{
     lsl::{Description, Format},
-    stream::caps::LSL_STAMP,
+    stream::caps::lsl_stamp,
     timing::{Dejitter, Smoothed},
     xdf::{Causal, Corrector, Header, Values},
 };
@@ -55,6 +55,8 @@ pub struct Stream {
     pub discont: bool,
     /// Samples without a place: before the origin, or no time at all.
     pub misplaced: u64,
+    /// The name of the sender's own stamps.
+    stamp: gst::Caps,
 }
 
 /// Samples of one stream with their times since the origin, ns.
@@ -119,6 +121,7 @@ impl Stream {
             position: 0,
             discont: true,
             misplaced: 0,
+            stamp: lsl_stamp(),
         }
     }
 
@@ -278,7 +281,7 @@ impl Stream {
             if raw >= 0.0 && raw < u64::MAX as f64 {
                 gst::ReferenceTimestampMeta::add(
                     buffer,
-                    &LSL_STAMP,
+                    &self.stamp,
                     gst::ClockTime::from_nseconds(raw.round() as u64),
                     gst::ClockTime::NONE,
                 );
