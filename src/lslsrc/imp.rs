@@ -54,7 +54,10 @@ use gst_base::{
 };
 use std::{
     path::PathBuf,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -198,6 +201,8 @@ pub struct LslSrc {
     running: Mutex<Option<Running>>,
     session: Mutex<Option<Session>>,
     status: Mutex<Status>,
+    clock: Mutex<Option<gst::Clock>>,
+    clock_changed: AtomicBool,
     /// Threads told to stop, which may take liblsl some time.
     retired: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -423,6 +428,12 @@ impl ElementImpl for LslSrc {
         &TEMPLATES
     }
 
+    fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
+        *lock(&self.clock) = clock.cloned();
+        self.clock_changed.store(true, Ordering::Release);
+        self.parent_set_clock(clock)
+    }
+
     fn change_state(
         &self,
         transition: gst::StateChange,
@@ -630,9 +641,13 @@ impl LslSrc {
             }
 
             let now = library.local_clock();
-            PipelineClock::follow(&mut session.clock, self.obj().clock(), || {
-                library.local_clock()
-            });
+            // Asking for the clock is not free: all elements share it.
+            if self.clock_changed.swap(false, Ordering::AcqRel)
+                || session.clock.as_ref().is_none_or(PipelineClock::is_other)
+            {
+                let clock = lock(&self.clock).clone();
+                PipelineClock::follow(&mut session.clock, clock, || library.local_clock());
+            }
             let mut wait = 0.1;
             let mut reading = Reading::AtOnce;
             let mut latency_changed = false;
