@@ -419,6 +419,7 @@ fn outlets(silent: bool) -> Result<(), Failure> {
                 labels: &[name],
                 units: &[],
                 offset_mean: None,
+                first_frame_time: None,
             },
         )?;
         Ok(Outlet::new(&info)?)

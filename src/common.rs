@@ -118,6 +118,11 @@ impl PipelineClock {
         }
     }
 
+    /// Whether the map needs the clock's time now and then.
+    pub fn is_other(&self) -> bool {
+        matches!(self.map, ClockMap::Other(_))
+    }
+
     pub fn map(&self) -> &ClockMap {
         &self.map
     }

@@ -63,6 +63,7 @@ fn a_pulse_lands_on_its_flash() {
             labels: &["ECG"],
             units: &["mV"],
             offset_mean: None,
+            first_frame_time: None,
         },
     );
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fixture");

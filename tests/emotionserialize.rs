@@ -523,6 +523,7 @@ fn frames_are_samples_with_their_number_and_time() {
     let caps = sticky_caps(&h);
     let s = caps.structure(0).expect("caps");
     assert_eq!(s.get("stream-type"), Ok("VideoFrames"));
+    assert_eq!(s.get("first-frame-time"), Ok(5.0));
     assert_eq!(
         s.get("channel-labels"),
         Ok("frame,frame-time,valence,arousal,confidence")

@@ -101,6 +101,7 @@ impl Body {
                         labels: &[name],
                         units: &[unit],
                         offset_mean: None,
+                        first_frame_time: None,
                     },
                 );
                 let stop = stop.clone();

@@ -197,7 +197,8 @@ fn every_format_and_the_description() {
         let push = Push::new(
             &format!(
                 "application/x-lsl,format={name},layout=interleaved,channels=2,rate=0/1,\
-                 stream-type=EDA,channel-labels=(string)\"a,b\",units=(string)\"uS,mV\""
+                 stream-type=EDA,channel-labels=(string)\"a,b\",units=(string)\"uS,mV\",\
+                 first-frame-time=0.125"
             ),
             &format!("stream-name={stream}"),
         );
@@ -216,6 +217,7 @@ fn every_format_and_the_description() {
         assert_eq!(s.get("channel-labels"), Ok("a,b"));
         assert_eq!(s.get("units"), Ok("uS,mV"));
         assert_eq!(s.get("rate"), Ok(gst::Fraction::new(0, 1)));
+        assert_eq!(s.get("first-frame-time"), Ok(0.125));
     }
 }
 

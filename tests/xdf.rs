@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The XDF parser on recordings that are written here.
 
+#[path = "xdf_support/outcome.rs"]
+mod outcome;
 mod xdf_support;
 
 use gstmvp::{
     lsl::Format,
     xdf::{Error, Event, Parser, Values},
 };
+use proptest::{
+    prelude::Rng,
+    test_runner::{RngAlgorithm, TestRng},
+};
 use xdf_support::{BOUNDARY, Sample, Xdf};
+
+/// Recordings that are spoiled at random; a few seconds.
+const ROUNDS: usize = 30_000;
 
 /// All events, the recording fed in pieces of `piece` bytes.
 fn events(bytes: &[u8], piece: usize) -> Result<Vec<Event>, Error> {
@@ -239,54 +248,6 @@ fn what_is_wrong_is_told() {
 }
 
 #[test]
-fn random_damage_neither_panics_nor_invents_streams() {
-    let x = everything(4);
-    // A small generator: the same damage in every run.
-    let mut seed = 0x9E37_79B9_7F4A_7C15u64;
-    let mut random = |n: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        (seed % n as u64) as usize
-    };
-    for _ in 0..20_000 {
-        let mut bytes = x.bytes.clone();
-        for _ in 0..1 + random(4) {
-            if bytes.is_empty() {
-                break;
-            }
-            match random(3) {
-                0 => {
-                    let at = random(bytes.len());
-                    bytes[at] = random(256) as u8;
-                }
-                1 => {
-                    let at = random(bytes.len());
-                    bytes.truncate(at.max(8));
-                }
-                _ => {
-                    let at = random(bytes.len());
-                    let end = (at + random(40)).min(bytes.len());
-                    bytes.drain(at..end);
-                }
-            }
-        }
-        let Ok(all) = events(&bytes, 1 + random(500)) else {
-            continue;
-        };
-        for event in &all {
-            if let Event::Samples { stamps, values, .. } = event {
-                let n = match values {
-                    Values::Numbers(n) => n.len(),
-                    Values::Texts(t) => t.len(),
-                };
-                assert!(n >= stamps.len() && n % stamps.len() == 0);
-            }
-        }
-    }
-}
-
-#[test]
 fn memory_does_not_grow_with_the_recording() {
     // One sample chunk of 1 GiB, of which 256 MiB are read, and a skipped one.
     let mut x = Xdf::new();
@@ -320,7 +281,9 @@ fn memory_does_not_grow_with_the_recording() {
     let mut parser = Parser::headers_only();
     parser.feed(&x.bytes);
     while parser.next_event().expect("XDF").is_some() {}
-    assert_eq!(parser.jump(), content - 2 - 4 - 9);
+    // But for the last byte, which shows whether the recording reaches so far.
+    assert_eq!(parser.jump(), content - 2 - 4 - 9 - 1);
+    parser.feed(&[0]);
     let mut rest = Xdf {
         width: 1,
         bytes: vec![],
@@ -361,4 +324,107 @@ fn reading_begins_again_at_a_mark() {
         again.extend(stamps);
     }
     assert_eq!(again, all[12..]);
+}
+
+/// What the fuzz target starts from, and what it found: `cargo test --test xdf -- --ignored`
+/// writes the seeds.
+fn corpus() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/xdf")
+}
+
+#[test]
+#[ignore = "writes files into the source tree"]
+fn write_the_seeds_of_the_corpus() {
+    // The first byte is the size of the pieces, less one.
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(corpus().join(name), [&[16], bytes].concat()).expect("write");
+    };
+    for width in [1, 4, 8] {
+        write(&format!("everything-{width}"), &everything(width).bytes);
+    }
+    let mut x = Xdf::new();
+    x.stream(1, "a", 1, "float32", 10.0);
+    x.floats(1, &[(1.0, 1.0)]);
+    let hurt = x.bytes.len();
+    x.floats(1, &[(2.0, 2.0)]);
+    x.boundary();
+    x.floats(1, &[(3.0, 3.0), (3.1, 4.0)]);
+    x.bytes[hurt + 1] = 250;
+    write("boundary", &x.bytes);
+    write("empty", &Xdf::new().bytes);
+}
+
+/// The seeds and findings of the fuzz target: the size of the pieces, and the bytes.
+fn seeds() -> Vec<(usize, Vec<u8>)> {
+    // Without the fuzz directory (a published crate) there is nothing to read.
+    let mut paths: Vec<_> = std::fs::read_dir(corpus())
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .filter_map(|path| {
+            let bytes = std::fs::read(path).expect("readable");
+            let (&piece, data) = bytes.split_first()?;
+            Some((usize::from(piece) + 1, data.to_vec()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_corpus_is_read() {
+    let seeds = seeds();
+    for (piece, data) in &seeds {
+        outcome::check(data, || *piece);
+    }
+    println!("{} files", seeds.len());
+}
+
+/// Spoils a recording in some places: overwrites, inserts, cuts out, repeats, cuts off.
+fn spoil(bytes: &mut Vec<u8>, random: &mut impl FnMut(usize) -> usize) {
+    // Values that lengths and counts go wrong with.
+    const ODD: [u8; 8] = [0, 1, 2, 4, 8, 127, 128, 255];
+    for _ in 0..1 + random(5) {
+        let at = random(bytes.len() + 1);
+        let end = (at + 1 + random(40)).min(bytes.len());
+        match random(7) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random(8),
+            1 if at < bytes.len() => bytes[at] = ODD[random(ODD.len())],
+            2 => drop(bytes.splice(at..at, (at..end).map(|_| random(256) as u8))),
+            3 => drop(bytes.drain(at..end)),
+            4 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
+            5 => bytes[at..end].fill(ODD[random(ODD.len())]),
+            // Seldom: little is left to read.
+            6 if random(4) == 0 => bytes.truncate(at),
+            _ => (),
+        }
+    }
+}
+
+#[test]
+fn random_damage_neither_panics_nor_depends_on_the_pieces() {
+    let mut files: Vec<_> = seeds().into_iter().map(|(_, data)| data).collect();
+    files.extend([1, 4, 8].map(|width| everything(width).bytes));
+    // The same damage in every run.
+    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut random = |n: usize| (rng.next_u64() % n as u64) as usize;
+    let mut read = 0;
+    for round in 0..ROUNDS {
+        let mut bytes = files[round % files.len()].clone();
+        spoil(&mut bytes, &mut random);
+        let most = [1, 7, 40, 500, 4000][random(5)];
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            read += outcome::check(&bytes, || 1 + random(most));
+        }));
+        if let Err(panic) = told {
+            let at = std::env::temp_dir().join("xdf-finding");
+            std::fs::write(&at, [&[15], &bytes[..]].concat()).expect("write");
+            eprintln!("round {round}; the recording is {}", at.display());
+            std::panic::resume_unwind(panic);
+        }
+    }
+    // Damage is not all that was read.
+    assert!(read > 10 * ROUNDS, "{read}");
 }

@@ -422,16 +422,7 @@ fn seeks_find_the_sample() {
     let x = session(120);
     let whole = &play(&x, PULL)["ecg"];
     let path = file(&x);
-    let player = Player::new(path.path(), PULL, "queue ! fakesink sync=false");
-    player
-        .pipeline
-        .set_state(gst::State::Paused)
-        .expect("paused");
-    while player.tracks.0.lock().unwrap().len() < 3 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let (state, ..) = player.pipeline.state(gst::ClockTime::from_seconds(20));
-    state.expect("prerolled");
+    let player = paused(path.path());
     let duration = player.pipeline.query_duration::<gst::ClockTime>();
     let ns = duration.expect("a duration").nseconds() as i64;
     assert!((ns - 120 * SECOND as i64).abs() < 100_000, "{ns}");
@@ -478,6 +469,127 @@ fn seeks_find_the_sample() {
             .set_state(gst::State::Paused)
             .expect("paused");
     }
+}
+
+/// A player that stands at the beginning of `path`.
+fn paused(path: &Path) -> Player {
+    let player = Player::new(path, PULL, "queue ! fakesink sync=false");
+    player
+        .pipeline
+        .set_state(gst::State::Paused)
+        .expect("paused");
+    while player.tracks.0.lock().unwrap().len() < 3 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (state, ..) = player.pipeline.state(gst::ClockTime::from_seconds(20));
+    state.expect("prerolled");
+    player
+}
+
+fn seek(player: &Player, flags: gst::SeekFlags, from: u64, to: u64) -> bool {
+    let time = gst::ClockTime::from_seconds;
+    let (from, to) = (time(from), time(to));
+    player
+        .pipeline
+        .seek(1.0, flags, gst::SeekType::Set, from, gst::SeekType::Set, to)
+        .is_ok()
+}
+
+#[test]
+fn segments_follow_each_other_without_a_flush() {
+    let path = file(&session(120));
+    let player = paused(path.path());
+    let bus = player.pipeline.bus().expect("bus");
+    let pad = player.pipeline.by_name("x").expect("x");
+    let pad = pad.static_pad("stream_0").expect("stream_0");
+    let segment = gst::SeekFlags::SEGMENT | gst::SeekFlags::ACCURATE;
+    let mut before = 0;
+    for (n, (from, to)) in [(10, 12), (100, 101), (3, 7), (112, 118)]
+        .into_iter()
+        .enumerate()
+    {
+        let flush = match n {
+            0 => gst::SeekFlags::FLUSH,
+            _ => gst::SeekFlags::empty(),
+        };
+        assert!(seek(&player, segment | flush, from, to), "{from} to {to}");
+        let playing = player.pipeline.set_state(gst::State::Playing);
+        playing.expect("playing");
+        let done = [gst::MessageType::SegmentDone, gst::MessageType::Error];
+        let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(30), &done);
+        match message.expect("the end of the segment").view() {
+            gst::MessageView::SegmentDone(done) => {
+                let at = gst::ClockTime::from_seconds(to);
+                assert_eq!(done.get(), gst::GenericFormattedValue::Time(Some(at)));
+            }
+            other => panic!("{other:?}"),
+        }
+        let told = pad
+            .sticky_event::<gst::event::Segment>(0)
+            .expect("a segment");
+        let told = told.segment().downcast_ref::<gst::ClockTime>();
+        let told = told.expect("time").clone();
+        let second = gst::ClockTime::from_seconds;
+        assert_eq!(told.start(), Some(second(from)));
+        // Running time goes on where the last segment ended.
+        assert_eq!(told.to_running_time(second(from)), Some(second(before)));
+        before += to - from;
+        let tracks = player.tracks.0.lock().unwrap().clone();
+        // A sample that reaches into the segment belongs to it.
+        let n = 100 * (to - from);
+        let samples = tracks["stream_0"].floats();
+        assert!(
+            (n..=n + 1).contains(&(samples.len() as u64)),
+            "{from}: {}",
+            samples.len()
+        );
+        assert!(
+            (samples[0] as u64).abs_diff(100 * from) <= 1,
+            "{from}: {}",
+            samples[0]
+        );
+    }
+}
+
+#[test]
+fn a_seek_that_cannot_be_followed_changes_nothing() {
+    let path = file(&session(60));
+    let whole = &play(&session(60), PULL)["ecg"];
+    let player = paused(path.path());
+    let flush = gst::SeekFlags::FLUSH;
+    assert!(!seek(&player, flush, 20, 10), "ends before it begins");
+    let instant = player.pipeline.seek(
+        2.0,
+        gst::SeekFlags::INSTANT_RATE_CHANGE,
+        gst::SeekType::None,
+        gst::ClockTime::NONE,
+        gst::SeekType::None,
+        gst::ClockTime::NONE,
+    );
+    assert!(instant.is_err(), "a rate without a segment");
+    let backwards = player.pipeline.seek(
+        -1.0,
+        flush,
+        gst::SeekType::Set,
+        gst::ClockTime::ZERO,
+        gst::SeekType::Set,
+        gst::ClockTime::from_seconds(10),
+    );
+    assert!(backwards.is_err(), "backwards");
+    assert_eq!(player.play(), Ok(vec![]));
+    assert_eq!(
+        player.tracks.0.lock().unwrap()["stream_0"].floats(),
+        whole.floats()
+    );
+    // All is over: what follows must flush.
+    assert!(!seek(&player, gst::SeekFlags::empty(), 0, 10));
+    assert!(seek(&player, flush, 50, 60));
+    assert_eq!(player.wait(), Ok(vec![]));
+    let again = player.tracks.0.lock().unwrap()["stream_0"].floats();
+    assert_eq!(
+        again[again.len() - 900..],
+        whole.floats()[whole.floats().len() - 900..]
+    );
 }
 
 #[test]
@@ -1015,5 +1127,76 @@ fn two_replays_into_the_network_give_the_same_results() {
     assert_eq!(covered, 2, "{:?}", last.modalities);
     for (n, (a, b)) in once().iter().zip(&first).enumerate() {
         assert_eq!(a, b, "frame {n}");
+    }
+}
+
+/// A recording that began 3.5 s after a film whose frames are called 'Camera', and in
+/// which 'eda' stamps 0.25 s late.
+fn beside_a_film() -> Xdf {
+    let mut x = Xdf::new();
+    let labels = ["frame", "frame-time", "valence", "arousal", "confidence"];
+    let channels: String = labels
+        .iter()
+        .map(|l| format!("<channel><label>{l}</label></channel>"))
+        .collect();
+    let desc = |rest: &str| format!("<channels>{channels}</channels>{rest}");
+    let film = desc("<first_frame_time>0.125</first_frame_time>");
+    let late = "<synchronization><offset_mean>0.25</offset_mean></synchronization>";
+    x.stream_with(1, "eda", 1, "float32", 4.0, late);
+    x.stream_with(2, "Camera", 5, "double64", 0.0, &film);
+    for second in 0..20u64 {
+        let t = 503.5 + second as f64;
+        if second % 5 == 1 {
+            x.offset(1, t, 0.0);
+            x.offset(2, t, 0.0);
+        }
+        let eda: Vec<_> = (0..4)
+            .map(|i| (t + f64::from(i) / 4.0, (second * 4) as f32 + i as f32))
+            .collect();
+        x.floats(1, &eda);
+        let frames: Vec<_> = (0..10)
+            .map(|i| {
+                let n = 35 + second * 10 + i;
+                let time = 0.125 + n as f64 / 10.0;
+                let values = [n as f64, time, f64::NAN, f64::NAN, f64::NAN];
+                let bytes = values.map(f64::to_le_bytes).concat();
+                // The film's time began at 500 s.
+                (Some(500.0 + time), Sample::Bytes(bytes))
+            })
+            .collect();
+        x.samples(2, &frames);
+    }
+    x
+}
+
+#[test]
+fn time_zero_is_the_first_frame_of_the_film() {
+    let path = file(&beside_a_film());
+    for between in [PULL, PUSH] {
+        let player = Player::with(path.path(), between, "film=Camera", SINK);
+        assert_eq!(player.play(), Ok(vec![]), "{between}");
+        let tracks = player.tracks.take();
+        // The first frame was at 500.125, the first sample of 'eda' at 503.5 - 0.25.
+        let eda = tracks["eda"].times(4);
+        assert_eq!(eda.len(), 80);
+        assert!((eda[0] - 3.125).abs() < 1e-6, "{between}: {}", eda[0]);
+        let frames = tracks["Camera"].times(40);
+        assert!((frames[0] - 3.5).abs() < 1e-6, "{between}: {}", frames[0]);
+        // Without it, what is earliest is at zero.
+        let player = Player::new(path.path(), between, SINK);
+        assert_eq!(player.play(), Ok(vec![]), "{between}");
+        let tracks = player.tracks.take();
+        assert!(tracks["eda"].times(4)[0].abs() < 1e-6, "{between}");
+        let frames = tracks["Camera"].times(40)[0];
+        assert!((frames - 0.375).abs() < 1e-6, "{between}: {frames}");
+        for wrong in ["eda", "camera"] {
+            let options = format!("film={wrong}");
+            let player = Player::with(path.path(), between, &options, SINK);
+            let e = player.play().expect_err(wrong);
+            assert!(
+                e.contains("'frame-time'") && e.contains("eda, Camera"),
+                "{e}"
+            );
+        }
     }
 }

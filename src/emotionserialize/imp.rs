@@ -23,7 +23,8 @@
  * modality; its times are the ends of the windows. With `every=frame` it is of type
  * `VideoFrames` with the channels `frame` (from 0), `frame-time` (seconds from the start
  * of the film), `valence`, `arousal` and `confidence` (NaN while there is no result); its
- * times are those of the frames, which ties a film to a recording. These streams are in
+ * times are those of the frames, which ties a film to a recording; `first-frame-time` in
+ * the caps is the `frame-time` of frame 0. These streams are in
  * running time: their segment starts at 0 and stays. The caps of `Emotion` come with the
  * first result. `face-units` is for lines only.
  *
@@ -93,6 +94,8 @@ struct State {
     segment_due: bool,
     /// Frames since the start of the stream; a seek does not turn it back.
     frames: u64,
+    /// Time in the film of frame 0.
+    first: Option<ClockTime>,
     /// Result that was written last.
     sequence: Option<u64>,
     /// Faces seen since the last line.
@@ -155,6 +158,12 @@ impl EmotionSerialize {
             let running_time = buffer
                 .pts()
                 .and_then(|pts| state.segment.as_ref()?.to_running_time(pts));
+            let position = buffer
+                .pts()
+                .and_then(|pts| state.segment.as_ref()?.to_stream_time(pts));
+            if frame == 0 {
+                state.first = position;
+            }
             if settings.face_units {
                 let faces = FaceUnitsMeta::all_from_buffer(&buffer);
                 if !faces.is_empty() || settings.every == Every::Frame {
@@ -187,11 +196,8 @@ impl EmotionSerialize {
                             r.window_end,
                         ),
                         (Every::Frame, r, Some(time)) => {
-                            let position = buffer
-                                .pts()
-                                .and_then(|pts| state.segment.as_ref()?.to_stream_time(pts));
                             let sample = stream::frame_sample(frame, position, r.as_ref());
-                            Entry::Sample(Layout::Frames, sample, time)
+                            Entry::Sample(Layout::Frames(state.first), sample, time)
                         }
                         // Without a time there is nothing to stamp it with.
                         _ => Entry::None,
@@ -343,10 +349,8 @@ impl EmotionSerialize {
                 let _ = match (output, layout) {
                     (Output::Lines, _) => self.send_caps(),
                     (Output::Samples, Some(layout)) => self.send_layout(layout),
-                    (Output::Samples, None) if lock(&self.settings).every == Every::Frame => {
-                        self.send_layout(Layout::Frames)
-                    }
-                    _ => Ok(()),
+                    // What they are shows with the first of them.
+                    (Output::Samples, None) => Ok(()),
                 };
                 if output == Output::Samples {
                     return true;

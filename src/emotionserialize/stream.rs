@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Results and frames as samples of numbers, for `lslsink`.
 
-use crate::{meta::EmotionMeta, stream::caps::LSL};
+use crate::{
+    meta::EmotionMeta,
+    stream::caps::{FIRST_FRAME_TIME, LSL},
+};
 
 /// What the samples of a stream are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
     /// valence, arousal, confidence, and the coverage of these modalities.
     Results(Vec<String>),
-    /// frame, frame-time, valence, arousal, confidence.
-    Frames,
+    /// frame, frame-time, valence, arousal, confidence; frame-time of the first frame.
+    Frames(Option<gst::ClockTime>),
 }
 
 pub fn template() -> gst::Caps {
@@ -44,7 +47,7 @@ impl Layout {
                         .map(|m| (format!("coverage-{}", m.replace(',', ";")), "ratio")),
                 )
                 .collect(),
-            Self::Frames => [("frame".into(), "count"), ("frame-time".into(), "seconds")]
+            Self::Frames(_) => [("frame".into(), "count"), ("frame-time".into(), "seconds")]
                 .into_iter()
                 .chain(answer)
                 .collect(),
@@ -55,6 +58,10 @@ impl Layout {
         let channels = self.channels();
         let (labels, units): (Vec<_>, Vec<_>) =
             channels.iter().map(|(l, u)| (l.as_str(), *u)).unzip();
+        let first = match self {
+            Self::Frames(Some(time)) => Some(time.nseconds() as f64 / 1e9),
+            _ => None,
+        };
         gst::Caps::builder(LSL)
             .field("format", "F64LE")
             .field("layout", "interleaved")
@@ -64,11 +71,12 @@ impl Layout {
                 "stream-type",
                 match self {
                     Self::Results(_) => "Emotion",
-                    Self::Frames => "VideoFrames",
+                    Self::Frames(_) => "VideoFrames",
                 },
             )
             .field("channel-labels", labels.join(","))
             .field("units", units.join(","))
+            .field_if_some(FIRST_FRAME_TIME, first)
             .build()
     }
 }

@@ -168,6 +168,8 @@ pub struct Description {
     pub units: Vec<String>,
     /// `<synchronization><offset_mean>`: seconds by which stamps are late.
     pub offset_mean: Option<f64>,
+    /// `<first_frame_time>`: of a stream of video frames, `frame-time` of frame 0, seconds.
+    pub first_frame_time: Option<f64>,
     /// `<synchronization><can_drop_samples>`: sample counts say nothing about time.
     pub can_drop_samples: bool,
 }
@@ -203,6 +205,8 @@ pub struct NewStream<'a> {
     pub units: &'a [&'a str],
     /// Seconds, written as `<synchronization><offset_mean>`.
     pub offset_mean: Option<f64>,
+    /// Seconds, written as `<first_frame_time>`.
+    pub first_frame_time: Option<f64>,
 }
 
 /// An owned `lsl_streaminfo`.
@@ -257,6 +261,10 @@ impl StreamInfo {
                 let value = c_string("offset", &offset.to_string())?;
                 (t.xml_append_child_value)(sync, c"offset_mean".as_ptr(), value.as_ptr());
             }
+            if let Some(time) = new.first_frame_time {
+                let value = c_string("first frame's time", &time.to_string())?;
+                (t.xml_append_child_value)(desc, c"first_frame_time".as_ptr(), value.as_ptr());
+            }
         }
         Ok(info)
     }
@@ -285,12 +293,14 @@ impl StreamInfo {
         unsafe {
             let channels = usize::try_from((t.get_channel_count)(h)).unwrap_or(0);
             let (labels, units) = self.channel_texts(channels);
-            let sync = (t.xml_child)((t.get_desc)(h), c"synchronization".as_ptr());
-            let sync_value = |key: &std::ffi::CStr| {
-                text((t.xml_child_value)(sync, key.as_ptr()))
+            let desc = (t.get_desc)(h);
+            let sync = (t.xml_child)(desc, c"synchronization".as_ptr());
+            let value = |of, key: &std::ffi::CStr| {
+                text((t.xml_child_value)(of, key.as_ptr()))
                     .trim()
                     .to_string()
             };
+            let number = |of, key| value(of, key).parse().ok().filter(|v: &f64| v.is_finite());
             Description {
                 name: text((t.get_name)(h)),
                 stream_type: text((t.get_type)(h)),
@@ -304,11 +314,9 @@ impl StreamInfo {
                 created_at: (t.get_created_at)(h),
                 labels,
                 units,
-                offset_mean: sync_value(c"offset_mean")
-                    .parse()
-                    .ok()
-                    .filter(|v: &f64| v.is_finite()),
-                can_drop_samples: sync_value(c"can_drop_samples").eq_ignore_ascii_case("true"),
+                offset_mean: number(sync, c"offset_mean"),
+                first_frame_time: number(desc, c"first_frame_time"),
+                can_drop_samples: value(sync, c"can_drop_samples").eq_ignore_ascii_case("true"),
             }
         }
     }

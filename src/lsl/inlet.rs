@@ -158,15 +158,21 @@ impl Inlet {
     /// # Errors
     /// [`Error::Lost`] once the sender is gone.
     pub fn pull(&mut self, wait: Duration, into: &mut Chunk) -> Result<usize, Error> {
-        // A longer wait for a whole round would hold back the first sample.
-        let mut total = self.round(1, wait, into)?;
-        if total == 0 {
-            return Ok(0);
+        let mut total = 0;
+        if !wait.is_zero() {
+            // A longer wait for a whole round would hold back the first sample.
+            total = self.round(1, wait, into)?;
+            if total == 0 {
+                return Ok(0);
+            }
         }
         loop {
             // Samples in hand must not be thrown away for an error behind them; it
             // comes again at the next call.
-            let n = self.round(ROUND, Duration::ZERO, into).unwrap_or(0);
+            let n = match self.round(ROUND, Duration::ZERO, into) {
+                Err(e) if total == 0 => return Err(e),
+                read => read.unwrap_or(0),
+            };
             total += n;
             if n < ROUND || total >= ROUND * 64 {
                 return Ok(total);

@@ -3,7 +3,9 @@
 
 use crate::{
     lsl::{Format, NewStream},
-    stream::caps::{AUDIO, LSL, TEXT, format_of_name, template as source_template},
+    stream::caps::{
+        AUDIO, FIRST_FRAME_TIME, LSL, TEXT, format_of_name, template as source_template,
+    },
 };
 
 /// What the user asked for; unset is up to the caps.
@@ -28,6 +30,7 @@ pub struct Plan {
     /// One per channel, or none.
     labels: Vec<String>,
     units: Vec<String>,
+    first_frame_time: Option<f64>,
 }
 
 /// The caps of `lslsrc`; audio with any channel positions.
@@ -118,6 +121,7 @@ impl Plan {
             format,
             labels: labels.1,
             units: units.1,
+            first_frame_time: s.get(FIRST_FRAME_TIME).ok(),
         })
     }
 
@@ -135,6 +139,7 @@ impl Plan {
             labels: &labels,
             units: &units,
             offset_mean: None,
+            first_frame_time: self.first_frame_time,
         })
     }
 }

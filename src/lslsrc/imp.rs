@@ -38,7 +38,7 @@
  */
 use super::{
     OnLost, TimestampSource,
-    receiver::{self, Connected, Item, Next, Receiver, Shared},
+    receiver::{self, Connected, Item, Next, Reading, Receiver, Shared},
     stream::{Before, Counters, Out, RunningTime, Stream},
 };
 use crate::{
@@ -54,7 +54,10 @@ use gst_base::{
 };
 use std::{
     path::PathBuf,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -109,7 +112,7 @@ impl Default for Settings {
 /// The receiver of one run from start to stop.
 struct Running {
     library: &'static Library,
-    settings: Settings,
+    settings: Arc<Settings>,
     shared: Arc<Shared>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -198,6 +201,8 @@ pub struct LslSrc {
     running: Mutex<Option<Running>>,
     session: Mutex<Option<Session>>,
     status: Mutex<Status>,
+    clock: Mutex<Option<gst::Clock>>,
+    clock_changed: AtomicBool,
     /// Threads told to stop, which may take liblsl some time.
     retired: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -423,6 +428,12 @@ impl ElementImpl for LslSrc {
         &TEMPLATES
     }
 
+    fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
+        *lock(&self.clock) = clock.cloned();
+        self.clock_changed.store(true, Ordering::Release);
+        self.parent_set_clock(clock)
+    }
+
     fn change_state(
         &self,
         transition: gst::StateChange,
@@ -481,7 +492,7 @@ impl BaseSrcImpl for LslSrc {
         .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("No thread to receive: {e}")))?;
         *lock(&self.running) = Some(Running {
             library,
-            settings,
+            settings: Arc::new(settings),
             shared,
             thread,
         });
@@ -630,28 +641,39 @@ impl LslSrc {
             }
 
             let now = library.local_clock();
-            PipelineClock::follow(&mut session.clock, self.obj().clock(), || {
-                library.local_clock()
-            });
+            // Asking for the clock is not free: all elements share it.
+            if self.clock_changed.swap(false, Ordering::AcqRel)
+                || session.clock.as_ref().is_none_or(PipelineClock::is_other)
+            {
+                let clock = lock(&self.clock).clone();
+                PipelineClock::follow(&mut session.clock, clock, || library.local_clock());
+            }
             let mut wait = 0.1;
+            let mut reading = Reading::AtOnce;
             let mut latency_changed = false;
             if let Some((stream, time, counters)) = self.parts(session) {
                 let latency = latency(settings, stream.age.value());
                 latency_changed = stream.tick(now, latency, &time, counters);
                 wait = stream.deadline(now);
+                reading = stream.reading();
             }
             self.tell(session, settings, shared, latency_changed);
             if session.stream.as_ref().is_some_and(|s| !s.out.is_empty()) {
                 continue;
             }
 
-            let item = match shared.next(Duration::from_secs_f64(wait)) {
+            let item = match shared.next(Duration::from_secs_f64(wait), reading, || {
+                library.local_clock()
+            }) {
                 Next::Flushing => return Err(gst::FlowError::Flushing),
                 Next::Timeout => continue,
                 Next::Item(item) => item,
             };
             let latency_changed = self.handle(session, item, settings);
-            self.publish(session, shared);
+            if session.stream.as_ref().is_none_or(|s| s.out.is_empty()) {
+                // Else at the buffer that leaves next.
+                self.publish(session, shared);
+            }
             self.tell(session, settings, shared, latency_changed);
         }
     }
@@ -674,8 +696,12 @@ impl LslSrc {
                     return false;
                 };
                 match other {
-                    Item::Chunk { chunk, arrival } => {
-                        return stream.take(&chunk, arrival, &time, counters);
+                    Item::Chunk {
+                        chunk,
+                        arrival,
+                        waited,
+                    } => {
+                        return stream.take(chunk, arrival, waited, &time, counters);
                     }
                     Item::Correction(c) => stream.timeline.measure(Measurement {
                         offset: c.offset,

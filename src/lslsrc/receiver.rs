@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The thread that talks to liblsl: finds the stream, reads it, finds it again. It holds
+//! The thread that finds the stream, opens it, watches over it and finds it again. It holds
 //! only a weak reference to the element and hands everything over through [`Shared`].
+//!
+//! Samples of an open stream are read by the streaming thread itself ([`Shared::next`]): a
+//! thread in between would cost more than all that is done with them. Only while the
+//! streaming thread is held up elsewhere, the receiver reads in its place.
 
 use super::{OnLost, imp::CAT};
 use crate::lsl::{
@@ -18,6 +22,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How often the receiver looks after an open stream; it is called when there is news.
+const TICK: Duration = Duration::from_secs(1);
+/// A streaming thread that did not read for so long, seconds, is held up.
+const HELD_UP: f64 = 1.0;
+/// How long reading waits for a sample before it looks whether it should stop.
+const READ: Duration = Duration::from_millis(100);
 /// How often everything that cannot be interrupted looks whether it should stop.
 const SLICE: Duration = Duration::from_millis(50);
 const RESOLVE_POLL: Duration = Duration::from_millis(10);
@@ -57,7 +67,10 @@ pub enum Item {
     Connected(Box<Connected>),
     Chunk {
         chunk: Chunk,
+        /// When it was read, seconds on our LSL clock, and how long it may have lain
+        /// unread.
         arrival: f64,
+        waited: f64,
     },
     Correction(Correction),
     ClockReset,
@@ -72,7 +85,32 @@ struct Queue {
     flushing: bool,
     playing: bool,
     stop: bool,
+    /// Something happened that the receiver should see to.
+    attention: bool,
     dropped: u64,
+}
+
+/// A stream that is open.
+struct Source {
+    inlet: Inlet,
+    /// When it was last asked for samples (LSL clock), and when it had some.
+    asked: f64,
+    data: Option<Instant>,
+    /// The receiver waits for the next samples.
+    awaited: bool,
+    /// The last clock measurement's time on the sender's clock, and when it was looked for.
+    measured: f64,
+    measure: Option<Instant>,
+    failed: Option<Error>,
+}
+
+/// How the streaming thread reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reading {
+    /// Each sample as soon as it is there.
+    AtOnce,
+    /// What came in so many seconds, together.
+    Every(f64),
 }
 
 /// What the receiver's thread and the streaming thread share.
@@ -80,6 +118,9 @@ struct Queue {
 pub struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// Locked before `queue`: what is read under it is queued under it, so that samples
+    /// stay in order whoever reads them.
+    source: Mutex<Option<Source>>,
     /// True before the bus says `lsl-connected` or `lsl-recovered`, false before it says
     /// `lsl-lost`: who hears the message finds it in the statistics.
     connected: AtomicBool,
@@ -126,11 +167,21 @@ impl Shared {
     /// Sleeps, but not beyond a stop; true when it is time to stop.
     fn pause(&self, time: Duration) -> bool {
         let guard = self.lock();
-        self.changed
-            .wait_timeout_while(guard, time, |q| !q.stop)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .stop
+        let (mut queue, _) = self
+            .changed
+            .wait_timeout_while(guard, time, |q| !q.stop && !q.attention)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.attention = false;
+        queue.stop
+    }
+
+    fn attract(&self) {
+        self.lock().attention = true;
+        self.changed.notify_all();
+    }
+
+    fn source(&self) -> MutexGuard<'_, Option<Source>> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn is_connected(&self) -> bool {
@@ -142,16 +193,117 @@ impl Shared {
         self.losses.load(Ordering::SeqCst)
     }
 
-    /// The next item, waiting for it up to `timeout`.
-    pub fn next(&self, timeout: Duration) -> Next {
-        let (mut queue, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), timeout, |q| !q.flushing && q.items.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
+    /// The next item, waiting for it up to `timeout`. `now` tells the LSL time.
+    pub fn next(&self, timeout: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
+        let until = now() + timeout.as_secs_f64();
+        loop {
+            let open = |s: &Source| s.failed.is_none().then_some(s.asked);
+            let asked = self.source().as_ref().and_then(open);
+            let left = seconds(until - now());
+            let Some(asked) = asked else {
+                return self.queued(left);
+            };
+            let wait = match reading {
+                Reading::AtOnce => Duration::ZERO,
+                // All elements at the same moments: one interruption of the machine for all.
+                Reading::Every(period) => {
+                    seconds(((asked / period).floor() + 1.0) * period - now())
+                }
+            };
+            match self.queued(wait.min(left)) {
+                Next::Timeout if wait <= left => (),
+                other => return other,
+            }
+            match self.ask(left, reading, &now) {
+                Next::Timeout if now() < until => (),
+                other => return other,
+            }
+        }
+    }
+
+    /// Reads the source once, unless the receiver was faster.
+    fn ask(&self, left: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
+        let mut source = self.source();
+        match self.queued(Duration::ZERO) {
+            Next::Timeout => (),
+            other => return other,
+        }
+        let Some(source) = source.as_mut() else {
+            return Next::Timeout;
+        };
+        let wait = match reading {
+            Reading::AtOnce => left.min(READ),
+            Reading::Every(_) => Duration::ZERO,
+        };
+        let mut item = self.read(source, wait, now);
+        if let (Some(Item::Chunk { waited, .. }), Reading::Every(period)) = (&mut item, reading) {
+            // What came later than that is this machine's delay.
+            *waited = waited.min(period);
+        }
+        item.map_or(Next::Timeout, Next::Item)
+    }
+
+    fn queued(&self, timeout: Duration) -> Next {
+        let mut queue = self.lock();
+        if !timeout.is_zero() {
+            (queue, _) = self
+                .changed
+                .wait_timeout_while(queue, timeout, |q| !q.flushing && q.items.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         if queue.flushing {
             Next::Flushing
         } else {
             queue.items.pop_front().map_or(Next::Timeout, Next::Item)
+        }
+    }
+
+    /// Asks an open stream for what it has, waiting for it up to `wait`. News of the clock
+    /// goes into the queue.
+    fn read(&self, source: &mut Source, wait: Duration, now: impl Fn() -> f64) -> Option<Item> {
+        if source.failed.is_some() {
+            return None;
+        }
+        let every = if source.measured.is_nan() {
+            FIRST_CORRECTION
+        } else {
+            NEXT_CORRECTION
+        };
+        if source.measure.is_none_or(|t| t.elapsed() >= every) {
+            source.measure = Some(Instant::now());
+            if let Ok(c) = source.inlet.time_correction(Duration::ZERO)
+                && c.remote_time != source.measured
+            {
+                source.measured = c.remote_time;
+                // Whoever reads looks there next.
+                self.lock().items.push_back(Item::Correction(c));
+            }
+            if source.inlet.was_clock_reset() {
+                self.lock().items.push_back(Item::ClockReset);
+            }
+        }
+        let mut chunk = Chunk::default();
+        let pulled = source.inlet.pull(wait, &mut chunk);
+        let arrival = now();
+        let asked = std::mem::replace(&mut source.asked, arrival);
+        match pulled {
+            Ok(0) => None,
+            Ok(_) => {
+                source.data = Some(Instant::now());
+                if std::mem::take(&mut source.awaited) {
+                    self.attract();
+                }
+                Some(Item::Chunk {
+                    chunk,
+                    arrival,
+                    waited: if wait.is_zero() { arrival - asked } else { 0.0 },
+                })
+            }
+            Err(e) => {
+                source.failed = Some(e);
+                self.attract();
+                None
+            }
         }
     }
 
@@ -165,7 +317,7 @@ impl Shared {
         if let Item::Chunk { arrival: now, .. } = item {
             // Only samples may be dropped; the rest is news.
             while let Some((i, n)) = queue.items.iter().enumerate().find_map(|(i, x)| match x {
-                Item::Chunk { arrival, chunk } => {
+                Item::Chunk { arrival, chunk, .. } => {
                     Some((i, (now - arrival > QUEUE).then_some(chunk.stamps.len())))
                 }
                 _ => None,
@@ -178,6 +330,10 @@ impl Shared {
         queue.items.push_back(item);
         self.changed.notify_all();
     }
+}
+
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or(Duration::ZERO)
 }
 
 /// Why a step of the receiver ended before its time.
@@ -463,10 +619,29 @@ impl Receiver {
     /// Reads the stream until it ends. `Ok`: another sender took its place.
     fn receive(
         &self,
-        mut inlet: Inlet,
+        inlet: Inlet,
         description: &Description,
         recovering: bool,
     ) -> Result<StreamInfo, End> {
+        *self.shared.source() = Some(Source {
+            inlet,
+            asked: self.library.local_clock(),
+            data: None,
+            awaited: recovering,
+            measured: f64::NAN,
+            measure: None,
+            failed: None,
+        });
+        let end = self.watch(description, recovering);
+        // Dropped here, on this thread and under no lock: joining liblsl's threads takes
+        // its time.
+        let source = self.shared.source().take();
+        drop(source);
+        end
+    }
+
+    /// Looks after the open stream until it ends.
+    fn watch(&self, description: &Description, recovering: bool) -> Result<StreamInfo, End> {
         let regular = description.rate.is_regular();
         if !recovering {
             self.connected("lsl-connected", description);
@@ -475,58 +650,47 @@ impl Receiver {
         }
         // Silence of an irregular stream says nothing.
         let patience = self.config.data_timeout.filter(|_| regular);
+        let tick = patience.map_or(TICK, |p| TICK.min(p / 5));
         let mut lost = recovering && regular;
         let mut watcher: Option<(Resolver, Instant)> = None;
         let mut last_data = Instant::now();
-        let mut last_measure: Option<Instant> = None;
-        let mut measured = f64::NAN;
         loop {
-            if self.stopped() {
+            self.tell_progress();
+            if self.shared.pause(tick) {
                 return Err(End::Stop);
             }
-            let every = if measured.is_nan() {
-                FIRST_CORRECTION
-            } else {
-                NEXT_CORRECTION
-            };
-            if last_measure.is_none_or(|t| t.elapsed() >= every) {
-                last_measure = Some(Instant::now());
-                if let Ok(c) = inlet.time_correction(Duration::ZERO)
-                    && c.remote_time != measured
+            let (data, failed) = {
+                let mut source = self.shared.source();
+                let Some(source) = source.as_mut() else {
+                    return Err(End::Again);
+                };
+                let clock = || self.library.local_clock();
+                if clock() - source.asked > HELD_UP
+                    && let Some(item) = self.shared.read(source, Duration::ZERO, clock)
                 {
-                    measured = c.remote_time;
-                    self.shared.push(Item::Correction(c));
+                    self.shared.push(item);
                 }
-                if inlet.was_clock_reset() {
-                    self.shared.push(Item::ClockReset);
-                }
-            }
-            let mut chunk = Chunk::default();
-            let n = match inlet.pull(SLICE, &mut chunk) {
-                Ok(n) => n,
-                Err(e) => {
-                    self.debug(&format!("{description}: {e}"));
-                    if !lost {
-                        self.lost(description)?;
-                    }
-                    // Dropped here, on this thread: joining liblsl's threads takes its time.
-                    drop(inlet);
-                    return if self.pause(RESOLVE_POLL) {
-                        Err(End::Stop)
-                    } else {
-                        Err(End::Again)
-                    };
-                }
+                source.awaited = lost && source.data.is_none_or(|t| t <= last_data);
+                (source.data, source.failed.take())
             };
-            if n > 0 {
-                let arrival = self.library.local_clock();
+            if let Some(e) = failed {
+                self.debug(&format!("{description}: {e}"));
+                if !lost {
+                    self.lost(description)?;
+                }
+                return if self.pause(RESOLVE_POLL) {
+                    Err(End::Stop)
+                } else {
+                    Err(End::Again)
+                };
+            }
+            if let Some(data) = data.filter(|t| *t > last_data) {
+                last_data = data;
                 if lost {
                     lost = false;
                     watcher = None;
                     self.connected("lsl-recovered", description);
                 }
-                last_data = Instant::now();
-                self.shared.push(Item::Chunk { chunk, arrival });
             } else if !lost && patience.is_some_and(|p| last_data.elapsed() >= p) {
                 self.lost(description)?;
                 lost = true;
@@ -696,7 +860,12 @@ mod tests {
                 ..Chunk::default()
             },
             arrival,
+            waited: 0.0,
         }
+    }
+
+    fn next(shared: &Shared, timeout: Duration) -> Next {
+        shared.next(timeout, Reading::AtOnce, || 0.0)
     }
 
     #[test]
@@ -712,7 +881,7 @@ mod tests {
         // 0 to 28 are more than 10 s older than 39.
         assert_eq!(shared.take_dropped(), 29 * 3);
         assert_eq!(shared.take_dropped(), 0);
-        let next = || shared.next(Duration::ZERO);
+        let next = || next(&shared, Duration::ZERO);
         assert!(matches!(next(), Next::Item(Item::ClockReset)));
         assert!(matches!(next(), Next::Item(Item::Lost)));
         for n in 29..40 {
@@ -730,7 +899,7 @@ mod tests {
         let other = shared.clone();
         let waiter = std::thread::spawn(move || {
             let begin = Instant::now();
-            let next = other.next(Duration::from_secs(20));
+            let next = next(&other, Duration::from_secs(20));
             (matches!(next, Next::Flushing), begin.elapsed())
         });
         std::thread::sleep(Duration::from_millis(20));
@@ -738,10 +907,10 @@ mod tests {
         let (flushing, took) = waiter.join().expect("joins");
         assert!(flushing && took < Duration::from_secs(5));
         shared.push(Item::Lost);
-        assert!(matches!(shared.next(Duration::ZERO), Next::Flushing));
+        assert!(matches!(next(&shared, Duration::ZERO), Next::Flushing));
         shared.set_flushing(false);
         assert!(matches!(
-            shared.next(Duration::ZERO),
+            next(&shared, Duration::ZERO),
             Next::Item(Item::Lost)
         ));
     }

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From received samples to buffers: one connection's data, in the streaming thread.
 
-use super::receiver::Connected;
+use super::receiver::{Connected, Reading};
 use crate::{
     lsl::{Chunk, Format},
-    timing::{SenderAge, Stamped, Timeline},
+    stream::caps::lsl_stamp,
+    timing::{Mode, SenderAge, Stamped, Timeline},
 };
 use std::collections::VecDeque;
 
 const SECOND: f64 = 1e9;
 /// GAP events are at least this long, so that silence does not make traffic.
 const GAP: f64 = SECOND;
+/// Seconds from look to look while nothing comes.
+const IDLE: f64 = 0.25;
+/// Samples are left with liblsl at most this long, seconds, until they are read together.
+const TOGETHER: f64 = 0.05;
+/// For the usual time between two packets: what the last one weighs, and what is long.
+const PACE_WEIGHT: f64 = 0.1;
+const SLOW: f64 = 0.5;
 
 /// Running time in nanoseconds of a time (seconds) on the LSL clock; negative before the
 /// pipeline's start.
@@ -51,12 +59,18 @@ pub struct Stream {
     pub timeline: Timeline,
     /// Bytes of a sample of numbers; text samples have their own lengths.
     stride: Option<usize>,
-    /// Received, but not yet placed in time.
-    held: VecDeque<u8>,
+    /// Received; from `placed` on not yet placed in time.
+    held: Vec<u8>,
+    placed: usize,
     held_lengths: VecDeque<usize>,
     open: Option<Open>,
     chunk: f64,
     chunk_samples: u64,
+    /// How long what is taken now may have lain unread, seconds.
+    waited: f64,
+    /// When something was taken last, and the usual time from one to the next.
+    taken: Option<f64>,
+    pace: f64,
     last: Option<i64>,
     /// Everything before this running time was sent or said to be empty.
     position: i64,
@@ -65,6 +79,8 @@ pub struct Stream {
     pub age: SenderAge,
     pub out: VecDeque<Out>,
     stamped: Vec<Stamped>,
+    /// The name of the sender's own stamps.
+    stamp: gst::Caps,
 }
 
 /// What carries over from one connection to the next.
@@ -86,10 +102,14 @@ impl Stream {
         Self {
             stride,
             timeline,
-            held: VecDeque::new(),
+            held: Vec::new(),
+            placed: 0,
             held_lengths: VecDeque::new(),
             open: None,
             chunk,
+            waited: 0.0,
+            taken: None,
+            pace: 0.0,
             chunk_samples: ((chunk * d.rate.hz() + 1e-6) as u64).max(1),
             last: None,
             position: before.position,
@@ -98,6 +118,7 @@ impl Stream {
             age: before.age,
             out: VecDeque::new(),
             stamped: Vec::new(),
+            stamp: lsl_stamp(),
             connected,
         }
     }
@@ -136,11 +157,25 @@ impl Stream {
         }
     }
 
-    /// Takes what was received; true when the latency changed.
+    /// How to read the stream: what is put into one buffer anyway is read together. Where
+    /// the time of arrival counts, or packets are rare, each sample is read at once.
+    pub fn reading(&self) -> Reading {
+        let stamped = matches!(self.timeline.mode(), Mode::SameHost | Mode::Remote);
+        let period = self.chunk.min(TOGETHER);
+        if stamped && self.chunk_samples > 1 && self.pace < 1.5 * period && self.regular() {
+            Reading::Every(period)
+        } else {
+            Reading::AtOnce
+        }
+    }
+
+    /// Takes what was received at `arrival` (LSL clock) and may have lain unread for
+    /// `waited` seconds; true when the latency changed.
     pub fn take(
         &mut self,
-        chunk: &Chunk,
+        chunk: Chunk,
         arrival: f64,
+        waited: f64,
         time: &impl RunningTime,
         counters: &mut Counters,
     ) -> bool {
@@ -148,13 +183,18 @@ impl Stream {
         let (all, wanted) = (d.channels, &self.connected.channels);
         match self.stride {
             Some(_) if wanted.len() == all && wanted.iter().enumerate().all(|(i, c)| i == *c) => {
-                self.held.extend(&chunk.bytes);
+                if self.held.is_empty() {
+                    self.held = chunk.bytes;
+                } else {
+                    self.held.extend_from_slice(&chunk.bytes);
+                }
             }
             Some(_) => {
                 let size = d.format.map_or(1, Format::size);
                 for sample in chunk.bytes.chunks_exact(size * all) {
                     for &c in wanted {
-                        self.held.extend(&sample[c * size..(c + 1) * size]);
+                        self.held
+                            .extend_from_slice(&sample[c * size..(c + 1) * size]);
                     }
                 }
             }
@@ -172,13 +212,25 @@ impl Stream {
                         .map(|&c| String::from_utf8_lossy(sample[c]))
                         .collect::<Vec<_>>()
                         .join("\n");
-                    self.held.extend(text.as_bytes());
+                    self.held.extend_from_slice(text.as_bytes());
                     self.held_lengths.push_back(text.len());
                 }
             }
         }
+        self.waited = waited;
+        let since = arrival - self.taken.replace(arrival).unwrap_or(arrival);
+        // Not the silence of a loss.
+        self.pace += (since.min(SLOW) - self.pace) * PACE_WEIGHT;
         self.timeline.push(&chunk.stamps, arrival);
-        self.place(time, counters)
+        let changed = self.place(time, counters);
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|o| arrival - o.since >= self.chunk)
+        {
+            self.close(counters);
+        }
+        changed
     }
 
     /// Lets time pass: `now` on the LSL clock, `latency` in nanoseconds. True when the
@@ -214,7 +266,7 @@ impl Stream {
         } else if self.timeline.holds() {
             0.02
         } else {
-            0.1
+            IDLE
         }
     }
 
@@ -240,15 +292,18 @@ impl Stream {
         self.timeline.drain(&mut stamped);
         let interval = self.timeline.interval().map(|i| i * SECOND);
         let mut latency_changed = false;
+        // Bytes behind `placed` that belong to the open buffer.
+        let mut ours = 0;
         for s in stamped.drain(..) {
             let size = match self.stride {
                 Some(stride) => stride,
                 None => self.held_lengths.pop_front().unwrap_or(0),
             };
-            let bytes = self.held.drain(..size.min(self.held.len()));
+            let size = size.min(self.held.len() - self.placed - ours);
             let pts = s.local.map(|local| time.at(local));
             let Some(pts) = pts.filter(|pts| *pts >= time.floor()) else {
-                drop(bytes);
+                self.fill(&mut ours);
+                self.placed += size;
                 counters.dropped += 1;
                 continue;
             };
@@ -256,7 +311,8 @@ impl Stream {
                 && s.arrival > self.last_age_arrival
             {
                 self.last_age_arrival = s.arrival;
-                latency_changed |= self.age.push(s.arrival - local, s.arrival);
+                let age = s.arrival - self.waited - local;
+                latency_changed |= self.age.push(age, s.arrival);
             }
             let jump = match (self.last, interval) {
                 (Some(last), Some(interval)) => {
@@ -267,11 +323,11 @@ impl Stream {
             };
             let split = jump || s.discont;
             if !split && let Some(open) = &mut self.open {
-                open.bytes.extend(bytes);
+                ours += size;
                 open.samples += 1;
                 open.last = pts;
             } else {
-                let bytes: Vec<u8> = bytes.collect();
+                self.fill(&mut ours);
                 self.close(counters);
                 if split || self.discont {
                     self.discont = true;
@@ -280,21 +336,28 @@ impl Stream {
                         self.gap(pts);
                     }
                 }
+                ours = size;
                 self.open = Some(Open {
-                    bytes,
+                    bytes: Vec::new(),
                     samples: 1,
                     first: pts,
                     last: pts,
                     raw: s.raw,
-                    since: s.arrival,
+                    since: s.arrival - self.waited,
                 });
             }
             self.last = Some(pts);
             if !self.regular() {
+                self.fill(&mut ours);
                 self.close(counters);
             }
         }
         self.stamped = stamped;
+        self.fill(&mut ours);
+        if self.placed > self.held.len() / 2 {
+            self.held.drain(..self.placed);
+            self.placed = 0;
+        }
         if self
             .open
             .as_ref()
@@ -303,6 +366,20 @@ impl Stream {
             self.close(counters);
         }
         latency_changed
+    }
+
+    /// Moves the next `ours` bytes into the open buffer.
+    fn fill(&mut self, ours: &mut usize) {
+        let Some(open) = &mut self.open else { return };
+        if open.bytes.is_empty() && self.placed == 0 && *ours == self.held.len() {
+            // The rule: what was read together is one buffer.
+            open.bytes = std::mem::take(&mut self.held);
+        } else {
+            let until = self.placed + *ours;
+            open.bytes.extend_from_slice(&self.held[self.placed..until]);
+            self.placed = until;
+        }
+        *ours = 0;
     }
 
     /// Finishes the buffer in the making.
@@ -325,7 +402,7 @@ impl Stream {
             if raw >= 0.0 && raw < u64::MAX as f64 {
                 gst::ReferenceTimestampMeta::add(
                     buffer,
-                    &gst::Caps::new_empty_simple("timestamp/x-lsl"),
+                    &self.stamp,
                     gst::ClockTime::from_nseconds(raw.round() as u64),
                     gst::ClockTime::NONE,
                 );

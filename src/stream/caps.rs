@@ -6,6 +6,12 @@ use crate::lsl::{Description, Format};
 pub const LSL: &str = "application/x-lsl";
 pub const AUDIO: &str = "audio/x-raw";
 pub const TEXT: &str = "text/x-raw";
+/// What a buffer's GstReferenceTimestampMeta is called that holds the sender's own stamp.
+pub fn lsl_stamp() -> gst::Caps {
+    gst::Caps::new_empty_simple("timestamp/x-lsl")
+}
+/// Caps field of a stream of video frames: seconds, a double.
+pub const FIRST_FRAME_TIME: &str = "first-frame-time";
 /// What the audio formats of GStreamer hold.
 const AUDIO_CHANNELS: usize = 64;
 
@@ -57,6 +63,9 @@ pub fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
             if !texts.is_empty() {
                 s.set(field, comma_list(texts, channels));
             }
+        }
+        if let Some(time) = d.first_frame_time {
+            s.set(FIRST_FRAME_TIME, time);
         }
         s
     };
@@ -216,6 +225,7 @@ mod tests {
             labels: vec![],
             units: vec![],
             offset_mean: None,
+            first_frame_time: None,
             can_drop_samples: false,
         }
     }

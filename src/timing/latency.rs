@@ -46,6 +46,10 @@ impl SenderAge {
         }
         self.recent.push_back(age.max(0.0));
         let since = *self.since.get_or_insert(arrival);
+        if self.watched && age <= self.value {
+            // No more is needed than before.
+            return false;
+        }
         let mut oldest = [0.0f64; HABIT];
         for &age in &self.recent {
             if age > oldest[0] {

@@ -196,6 +196,7 @@ pub fn describe(xml: &str) -> Result<Description, String> {
     }
     let sync = desc.child("synchronization").unwrap_or(&empty);
     let text = |name| info.value(name).to_string();
+    let number = |of: &Element, name| of.value(name).parse().ok().filter(|v: &f64| v.is_finite());
     Ok(Description {
         name: text("name"),
         stream_type: text("type"),
@@ -209,11 +210,8 @@ pub fn describe(xml: &str) -> Result<Description, String> {
         created_at: info.value("created_at").parse().unwrap_or(0.0),
         labels,
         units,
-        offset_mean: sync
-            .value("offset_mean")
-            .parse()
-            .ok()
-            .filter(|v: &f64| v.is_finite()),
+        offset_mean: number(sync, "offset_mean"),
+        first_frame_time: number(desc, "first_frame_time"),
         can_drop_samples: sync.value("can_drop_samples").eq_ignore_ascii_case("true"),
     })
 }
@@ -230,7 +228,8 @@ mod tests {
              <nominal_srate>51.2</nominal_srate><source_id/><!-- <type>x</type> -->\
              <desc><channels><channel a=\"1\"><label>x</label><unit>uS</unit></channel>\
              <channel><name>y</name></channel></channels>\
-             <synchronization><offset_mean>0.25</offset_mean></synchronization></desc></info>",
+             <synchronization><offset_mean>0.25</offset_mean></synchronization>\
+             <first_frame_time>0.125</first_frame_time></desc></info>",
         )
         .expect("valid");
         assert_eq!((d.name.as_str(), d.stream_type.as_str()), ("A & B", "EEG"));
@@ -238,7 +237,10 @@ mod tests {
         assert_eq!(d.rate, Rate { num: 256, den: 5 });
         assert_eq!(d.labels, ["x", "y", ""]);
         assert_eq!(d.units, ["uS", "", ""]);
-        assert_eq!(d.offset_mean, Some(0.25));
+        assert_eq!(
+            (d.offset_mean, d.first_frame_time),
+            (Some(0.25), Some(0.125))
+        );
     }
 
     #[test]

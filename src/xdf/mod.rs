@@ -7,4 +7,5 @@ mod header;
 mod parser;
 
 pub use clock::{Causal, Corrector, Line, Offset, fit};
+pub use header::describe;
 pub use parser::{Error, Event, Header, Parser, Resume, Values};

@@ -11,6 +11,8 @@ const BOUNDARY: [u8; 16] = [
 /// Chunks that are kept whole (descriptions) and single samples are at most this long;
 /// longer ones are damage. Sample chunks may have any length.
 const MAX_WHOLE: u64 = 16 << 20;
+/// Offsets in files are signed numbers of 64 bits.
+const LONGEST: u64 = i64::MAX as u64;
 pub const MAX_CHANNELS: usize = 1 << 20;
 /// One event holds at most this many samples, or about this many bytes of them.
 const BATCH: usize = 4096;
@@ -116,7 +118,11 @@ enum State {
         bytes: u64,
         count: Option<u64>,
     },
-    Skip(u64),
+    /// So many bytes are of no interest, the first of which stood at `from`.
+    Skip {
+        from: u64,
+        left: u64,
+    },
     Resync,
 }
 
@@ -267,13 +273,15 @@ impl Parser {
         });
     }
 
-    /// How many bytes from [`Parser::position`] need not be fed; they count as fed.
+    /// How many bytes from [`Parser::position`] need not be fed; they count as fed. The
+    /// last byte of what is passed over is left to feed: whether the recording reaches so
+    /// far shows only there.
     pub fn jump(&mut self) -> u64 {
         match self.state {
-            State::Skip(left) if self.held() == 0 => {
-                self.position = self.position.saturating_add(left);
-                self.state = State::Chunk;
-                left
+            State::Skip { from, left } if self.held() == 0 && left > 1 => {
+                self.position = self.position.saturating_add(left - 1);
+                self.state = State::Skip { from, left: 1 };
+                left - 1
             }
             _ => 0,
         }
@@ -312,13 +320,16 @@ impl Parser {
                 }
                 State::Chunk => self.chunk(),
                 State::Samples { id, bytes, count } => self.samples(id, bytes, count),
-                State::Skip(left) => {
+                State::Skip { from, left } => {
                     let n = left.min(self.held() as u64);
                     self.consume(n as usize);
                     self.state = if n == left {
                         State::Chunk
                     } else {
-                        State::Skip(left - n)
+                        State::Skip {
+                            from,
+                            left: left - n,
+                        }
                     };
                     match n == left {
                         true => continue,
@@ -362,7 +373,11 @@ impl Parser {
             State::Resync => "no boundary chunk follows the damage",
             _ => "the recording ends inside of a chunk",
         };
-        let at = self.position;
+        let at = match self.state {
+            // Where the end is nobody knows who jumped.
+            State::Skip { from, .. } => from,
+            _ => self.position,
+        };
         self.consume(self.held());
         self.state = State::Chunk;
         Ok(Some(Event::Damage {
@@ -401,6 +416,10 @@ impl Parser {
         let Some(left) = length.checked_sub(2) else {
             return Err(Stop::Damage(format!("a chunk of {length} bytes")));
         };
+        // No file is longer: the place after the chunk would be none.
+        if length > LONGEST.saturating_sub(self.position) {
+            return Err(Stop::Damage(format!("a chunk of {length} bytes")));
+        }
         if tag == 3 {
             if left < 4 {
                 return Err(Stop::Damage("a sample chunk without a stream id".into()));
@@ -416,7 +435,10 @@ impl Parser {
                     bytes,
                     count: None,
                 },
-                _ => State::Skip(bytes),
+                _ => State::Skip {
+                    from: self.position,
+                    left: bytes,
+                },
             };
             if known.is_none() {
                 // Told once.
@@ -436,7 +458,10 @@ impl Parser {
         if !(1..=6).contains(&tag) {
             let head = c.at;
             self.consume(head);
-            self.state = State::Skip(left);
+            self.state = State::Skip {
+                from: self.position,
+                left,
+            };
             return Ok(None);
         }
         let content = c.take(left as usize)?;

@@ -8,7 +8,10 @@
  * Each stream of the recording comes on a pad of its own, `stream_0`, `stream_1`, ... in
  * the order of the file, with the caps, tags and the sticky event `lsl/stream-info` that
  * lslsrc would give it. Stamps are corrected to the recorder's clock. Time zero is the
- * earliest corrected stamp in the recording, so the streams stay aligned with each other.
+ * earliest corrected stamp in the recording, so the streams stay aligned with each other;
+ * with `film` it is the first frame of a film that was recorded beside: what was taken
+ * before that is left out. Samples of a device that says how late it stamps
+ * (`offset_mean`) are as much earlier, as with lslsrc.
  * Jitter is taken off the stamps of regular streams as lslsrc does it, see the property
  * dejitter; after a seek it is learned anew. Buffers are split
  * where a sample is more than 50 µs from where the nominal rate puts it, and have the
@@ -32,11 +35,20 @@
  * |[
  * gst-launch-1.0 -m filesrc location=session.xdf ! xdfdemux name=x x.stream_0 ! queue ! fakesink silent=false -v
  * ]| Prints the buffers of the first stream.
+ * |[
+ * gst-launch-1.0 filesrc location=film.mkv ! matroskademux ! decodebin ! videoconvert ! facetrack ! fusion. \
+ *   filesrc location=session.xdf ! xdfdemux name=x film=Camera \
+ *   x. ! application/x-lsl,stream-type=EDA ! queue ! fusion.eda \
+ *   x. ! application/x-lsl,stream-type=ECG ! queue ! fusion.ecg \
+ *   mvpfusion name=fusion model=models/default sync=wait ! emotionserialize ! filesink location=again.jsonl
+ * ]| Asks the network again about a film and a recording in which `emotionserialize
+ * every=frame ! lslsink stream-name=Camera` said when each frame was taken.
  *
  * Since: plugins-mvp-0.1.0
  */
 use super::{
     CAPS,
+    film::Film,
     scan::{Failed, Map, plausible},
     stream::{Out, Placed, Ready, Stream},
 };
@@ -86,6 +98,13 @@ struct Session {
     seqnum: gst::Seqnum,
     /// A segment seek: its end is told by a message, not by EOS.
     segment_seek: bool,
+    /// The segment is not told to the streams yet.
+    segment_due: bool,
+    /// Where the last seek led, ns: nothing that ends before is sent.
+    from: i64,
+    /// Nothing more is to be played until a seek; and EOS was sent.
+    done: bool,
+    ended: bool,
     combiner: UniqueFlowCombiner,
     /// Seconds on the recorder's clock that are time zero.
     origin: Option<f64>,
@@ -99,6 +118,8 @@ struct Session {
     pull: bool,
     map: Option<Map>,
     warned_misplaced: bool,
+    /// The stream whose frames say where time zero is.
+    film: Option<String>,
 }
 
 impl Session {
@@ -111,6 +132,10 @@ impl Session {
             segment: gst::FormattedSegment::new(),
             seqnum: gst::Seqnum::next(),
             segment_seek: false,
+            segment_due: false,
+            from: 0,
+            done: false,
+            ended: false,
             combiner: UniqueFlowCombiner::new(),
             origin: None,
             newest: 0,
@@ -122,6 +147,7 @@ impl Session {
             pull,
             map: None,
             warned_misplaced: false,
+            film: None,
         }
     }
 
@@ -138,18 +164,23 @@ impl Session {
 struct Info {
     /// ns; known in pull mode.
     duration: Option<u64>,
-    /// The last seek.
-    seek: Option<gst::Seqnum>,
+    /// The last seek, and whether it was followed.
+    seek: Option<(gst::Seqnum, bool)>,
 }
 
 #[derive(Debug, Clone)]
 struct Settings {
     dejitter: bool,
+    /// The stream of a film's frames.
+    film: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { dejitter: true }
+        Self {
+            dejitter: true,
+            film: None,
+        }
     }
 }
 
@@ -219,6 +250,15 @@ impl ObjectImpl for XdfDemux {
                     .default_value(Settings::default().dejitter)
                     .mutable_ready()
                     .build(),
+                glib::ParamSpecString::builder("film")
+                    .nick("Film")
+                    .blurb(
+                        "Name of the recorded stream of video frames (emotionserialize \
+                         every=frame ! lslsink): time zero is that of the film's first frame; \
+                         unset: the earliest stamp in the recording",
+                    )
+                    .mutable_ready()
+                    .build(),
             ]
         });
         &PROPERTIES
@@ -229,6 +269,10 @@ impl ObjectImpl for XdfDemux {
             "dejitter" => {
                 lock(&self.settings).dejitter = value.get().expect("type checked upstream");
             }
+            "film" => {
+                let film: Option<String> = value.get().expect("type checked upstream");
+                lock(&self.settings).film = film.filter(|f| !f.is_empty());
+            }
             _ => unimplemented!(),
         }
     }
@@ -236,6 +280,7 @@ impl ObjectImpl for XdfDemux {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "dejitter" => lock(&self.settings).dejitter.to_value(),
+            "film" => lock(&self.settings).film.to_value(),
             _ => unimplemented!(),
         }
     }
@@ -326,7 +371,9 @@ impl XdfDemux {
     ) -> Result<(), gst::LoggableError> {
         if active {
             let pull = mode == gst::PadMode::Pull;
-            *lock(&self.session) = Some(Box::new(Session::new(pull)));
+            let mut session = Session::new(pull);
+            session.film = lock(&self.settings).film.clone();
+            *lock(&self.session) = Some(Box::new(session));
             if pull {
                 return self.start_task();
             }
@@ -413,6 +460,7 @@ impl XdfDemux {
             if session.map.is_none() {
                 return self.begin(session);
             }
+            self.tell_segment(session);
             let parser = session.parser();
             let at = parser.position() + parser.held() as u64;
             match self.read(at)? {
@@ -459,6 +507,10 @@ impl XdfDemux {
                 for pad in self.obj().src_pads() {
                     pad.push_event(gst::event::Eos::new());
                 }
+                let _ = self.with_session(|session| {
+                    (session.done, session.ended) = (true, true);
+                    Ok(())
+                });
             }
         }
     }
@@ -474,7 +526,7 @@ impl XdfDemux {
 
     /// Looks through the recording and makes the pads.
     fn begin(&self, session: &mut Session) -> Result<(), gst::FlowError> {
-        let mut map = match Map::make(|at| self.read(at)) {
+        let mut map = match Map::make(session.film.as_deref(), |at| self.read(at)) {
             Ok(map) => map,
             Err(Failed::Read(e)) => return Err(e),
             Err(Failed::NoXdf(e)) => {
@@ -484,6 +536,10 @@ impl XdfDemux {
         };
         for (at, what) in std::mem::take(&mut map.damages) {
             self.damage(session, at, &what);
+        }
+        if let Some(film) = &session.film {
+            let names = map.streams.iter().map(|(_, h)| &*h.description.name);
+            map.origin = self.begin_of_film(film, map.film, names)?;
         }
         session.origin = Some(map.origin);
         // A little more than measured: times are rounded.
@@ -505,6 +561,33 @@ impl XdfDemux {
         Ok(())
     }
 
+    /// Time zero, seconds on the recorder's clock, if the stream `film` says it.
+    fn begin_of_film<'a>(
+        &self,
+        film: &str,
+        begin: Option<f64>,
+        streams: impl Iterator<Item = &'a str>,
+    ) -> Result<f64, gst::FlowError> {
+        begin.ok_or_else(|| {
+            let streams: Vec<_> = streams.collect();
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "film={film}: expected a stream of this name with samples of the channel \
+                     'frame-time' (emotionserialize every=frame ! lslsink stream-name={film}), \
+                     found {}. Name the right one, or unset film: then time zero is the \
+                     earliest stamp",
+                    match streams.is_empty() {
+                        true => "no stream".into(),
+                        false => format!("the streams {}", streams.join(", ")),
+                    }
+                )
+            );
+            gst::FlowError::Error
+        })
+    }
+
     /// Sets the parser, the clocks and the streams to `time`, ns.
     fn start_at(&self, session: &mut Session, time: u64) {
         let Some(map) = &mut session.map else { return };
@@ -516,6 +599,7 @@ impl XdfDemux {
             }
             stream.restart(time as i64);
         }
+        session.from = time as i64;
         session.newest = 0;
         session.combiner.reset();
     }
@@ -530,11 +614,25 @@ impl XdfDemux {
             gst::debug!(CAT, imp = self, "seeks need a file and a rate above 0");
             return false;
         }
+        if flags.contains(gst::SeekFlags::INSTANT_RATE_CHANGE) {
+            gst::debug!(CAT, imp = self, "the rate changes by an ordinary seek only");
+            return false;
+        }
+        // Before the flush: one that cannot be followed leaves all as it was.
+        if start_type == gst::SeekType::Set
+            && stop_type == gst::SeekType::Set
+            && stop.is_some_and(|stop| start.is_some_and(|start| start > stop))
+        {
+            gst::debug!(CAT, imp = self, "a seek to {start:?} that ends at {stop:?}");
+            return false;
+        }
         let flush = flags.contains(gst::SeekFlags::FLUSH);
         let seqnum = seek.seqnum();
         // A pipeline sends its seek once for each sink.
-        if lock(&self.info).seek.replace(seqnum) == Some(seqnum) {
-            return true;
+        if let Some((same, done)) = lock(&self.info).seek
+            && same == seqnum
+        {
+            return done;
         }
         let send = |event: gst::Event| {
             for pad in self.obj().src_pads() {
@@ -554,32 +652,64 @@ impl XdfDemux {
             send(event);
         }
         let done = self.with_session(|session| {
+            // Pads that had EOS take nothing until they are flushed.
+            if session.ended && !flush {
+                gst::debug!(CAT, imp = self, "after EOS only a seek that flushes works");
+                return Ok(false);
+            }
+            self.note_position(session);
             let valid = session
                 .segment
                 .do_seek(rate, flags, start_type, start, stop_type, stop)
                 .is_some();
             if valid {
                 session.seqnum = seqnum;
+                (session.done, session.ended) = (false, false);
                 session.segment_seek = flags.contains(gst::SeekFlags::SEGMENT);
-                let start = session.segment.start().unwrap_or_default();
-                self.start_at(session, start.nseconds());
+                let position = session.segment.position().unwrap_or_default();
+                self.start_at(session, position.nseconds());
+                // Told by the task: who waits in a sink must not keep the seeking thread.
+                session.segment_due = true;
                 if session.segment_seek {
-                    let message = gst::message::SegmentStart::builder(start)
+                    let message = gst::message::SegmentStart::builder(position)
                         .src(&*self.obj())
                         .seqnum(seqnum)
                         .build();
                     let _ = self.obj().post_message(message);
                 }
-                for stream in &session.streams {
-                    let event = gst::event::Segment::builder(&session.segment)
-                        .seqnum(seqnum)
-                        .build();
-                    stream.pad.push_event(event);
-                }
             }
             Ok(valid)
         });
-        done == Ok(true) && self.start_task().is_ok()
+        // What cannot be followed changes nothing, unless all was at its end.
+        let goes_on = self.with_session(|session| Ok(!session.done)) == Ok(true);
+        let started = goes_on && self.start_task().is_ok();
+        let done = done == Ok(true) && started;
+        lock(&self.info).seek = Some((seqnum, done));
+        done
+    }
+
+    /// How far the streams were sent, for the running time after a seek without flush.
+    fn note_position(&self, session: &mut Session) {
+        let sent = session.streams.iter().map(|s| s.position).max();
+        let mut position = gst::ClockTime::from_nseconds(sent.unwrap_or(0).max(0) as u64);
+        if let Some(stop) = session.segment.stop() {
+            position = position.min(stop);
+        }
+        session
+            .segment
+            .set_position(position.max(session.segment.position().unwrap_or_default()));
+    }
+
+    /// Tells the streams of the segment that a seek made.
+    fn tell_segment(&self, session: &mut Session) {
+        if std::mem::take(&mut session.segment_due) {
+            for stream in &session.streams {
+                let event = gst::event::Segment::builder(&session.segment)
+                    .seqnum(session.seqnum)
+                    .build();
+                stream.pad.push_event(event);
+            }
+        }
     }
 
     // Both.
@@ -640,7 +770,12 @@ impl XdfDemux {
                 };
                 session.streams[stream].causal.measure(offset);
                 let held = &session.held;
+                let named = |h: &Held| {
+                    let d = session.streams[h.stream].description();
+                    Some(&d.name) == session.film.as_ref()
+                };
                 if !held.is_empty()
+                    && (session.film.is_none() || held.iter().any(named))
                     && held
                         .iter()
                         .all(|h| session.streams[h.stream].causal.known())
@@ -665,15 +800,29 @@ impl XdfDemux {
         if session.origin.is_some() {
             return Ok(());
         }
-        let held = std::mem::take(&mut session.held);
+        let mut held = std::mem::take(&mut session.held);
+        let film = session.film.clone();
         let mut origin = f64::INFINITY;
-        for h in &held {
-            let causal = &session.streams[h.stream].causal;
-            let times = h
-                .stamps
-                .iter()
-                .filter_map(|s| plausible(causal.correct(*s)));
-            origin = times.fold(origin, f64::min);
+        let mut begin = None;
+        for h in &mut held {
+            let stream = &mut session.streams[h.stream];
+            let d = stream.description();
+            let mut frames = (film.as_ref() == Some(&d.name))
+                .then(|| Film::of(d))
+                .flatten();
+            for (i, stamp) in h.stamps.iter().enumerate() {
+                if let Some(time) = plausible(stream.correct(*stamp)) {
+                    origin = origin.min(time);
+                    if let Some(frames) = &mut frames {
+                        frames.take(time, &h.values, i);
+                    }
+                }
+            }
+            begin = begin.or_else(|| frames?.begin());
+        }
+        if let Some(film) = &film {
+            let names = session.streams.iter().map(|s| &*s.description().name);
+            origin = self.begin_of_film(film, begin, names)?;
         }
         if !origin.is_finite() {
             return Ok(());
@@ -735,7 +884,7 @@ impl XdfDemux {
     ) -> Result<(), gst::FlowError> {
         let origin = session.origin.unwrap_or(0.0);
         let nanos = |t: Option<gst::ClockTime>| t.map(|t| t.nseconds() as i64);
-        let from = nanos(session.segment.start()).unwrap_or(0);
+        let from = session.from;
         let until = nanos(session.segment.stop()).unwrap_or(i64::MAX);
         let stream = &mut session.streams[index];
         let times: Vec<Option<i64>> = ready
@@ -761,7 +910,8 @@ impl XdfDemux {
         };
         let mut out = Vec::new();
         stream.cut(&placed, from, until, &mut out);
-        if stream.misplaced > 0 && !session.warned_misplaced {
+        // What came before the film is not missed.
+        if stream.misplaced > 0 && session.film.is_none() && !session.warned_misplaced {
             session.warned_misplaced = true;
             gst::element_imp_warning!(
                 self,
@@ -975,6 +1125,11 @@ impl XdfDemux {
         }
         let obj = self.obj();
         let stop = session.segment.stop().or(session.segment.duration());
+        // All of the segment was played, also where nothing was recorded.
+        session
+            .segment
+            .set_position(stop.max(session.segment.position()));
+        (session.done, session.ended) = (true, !session.segment_seek);
         if session.segment_seek {
             let message = gst::message::SegmentDone::builder(stop)
                 .src(&*obj)

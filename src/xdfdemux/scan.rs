@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A first look at a whole recording: who is in it, how the clocks ran, where what is.
 
+use super::film::Film;
 use crate::xdf::{Corrector, Error, Event, Header, Offset, Parser, Resume};
 use std::collections::HashMap;
 
@@ -38,6 +39,8 @@ pub struct Map {
     pub lag: f64,
     points: Vec<Point>,
     pub damages: Vec<(u64, String)>,
+    /// Where the film begins, seconds on the recorder's clock.
+    pub film: Option<f64>,
     /// Has read every description.
     pub parser: Parser,
 }
@@ -75,10 +78,12 @@ fn each<E>(
 impl Map {
     /// `read(offset)` gives some bytes from there, `None` at the end. The recording is
     /// read once without its samples and once with them; memory does not grow with it.
+    /// `film`: the stream that says when the frames of a film were taken.
     ///
     /// # Errors
     /// No XDF, or what `read` says.
     pub fn make<E>(
+        film: Option<&str>,
         mut read: impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
     ) -> Result<Self, Failed<E>> {
         let mut offsets = HashMap::<u32, Vec<Offset>>::new();
@@ -114,9 +119,12 @@ impl Map {
             lag: 0.0,
             points: Vec::new(),
             damages: Vec::new(),
+            film: None,
             parser: Parser::default(),
         };
         let mut intervals = HashMap::new();
+        let mut frames = HashMap::new();
+        let mut late = HashMap::new();
         let mut newest = f64::NEG_INFINITY;
         let mut spacing = SPACING;
         let mut parser = Parser::default();
@@ -131,18 +139,29 @@ impl Map {
                         0.0
                     },
                 );
+                if film == Some(&header.description.name)
+                    && let Some(film) = Film::of(&header.description)
+                {
+                    frames.insert(id, film);
+                }
+                late.insert(id, header.description.offset_mean.unwrap_or(0.0));
                 map.streams.push((id, *header));
             }
-            Event::Samples { id, stamps, .. } => {
+            Event::Samples { id, stamps, values } => {
                 let interval = intervals.get(&id).copied().unwrap_or(0.0);
-                for stamp in stamps {
+                let late = late.get(&id).copied().unwrap_or(0.0);
+                let mut frames = frames.get_mut(&id);
+                for (i, stamp) in stamps.into_iter().enumerate() {
                     let time = match correctors.get_mut(&id) {
                         Some(corrector) => corrector.correct(stamp),
                         None => stamp,
                     };
-                    let Some(time) = plausible(time) else {
+                    let Some(time) = plausible(time - late) else {
                         continue;
                     };
+                    if let Some(frames) = &mut frames {
+                        frames.take(time, &values, i);
+                    }
                     map.origin = map.origin.min(time);
                     map.end = map.end.max(time + interval);
                     map.lag = map.lag.max(newest - time);
@@ -174,6 +193,7 @@ impl Map {
             _ => (),
         })?;
         map.parser = parser;
+        map.film = frames.values().find_map(Film::begin);
         if !map.origin.is_finite() {
             (map.origin, map.end) = (0.0, 0.0);
         }

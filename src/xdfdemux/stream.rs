@@ -3,6 +3,7 @@
 
 use crate::{
     lsl::{Description, Format},
+    stream::caps::lsl_stamp,
     timing::{Dejitter, Smoothed},
     xdf::{Causal, Corrector, Header, Values},
 };
@@ -46,12 +47,16 @@ pub struct Stream {
     smoother: Option<Smoother>,
     /// What the last stamp was corrected by, seconds.
     pub offset: f64,
+    /// By how much the device stamps late, seconds.
+    late: f64,
     last: Option<i64>,
     /// All before this time was sent or said to be empty.
     pub position: i64,
     pub discont: bool,
     /// Samples without a place: before the origin, or no time at all.
     pub misplaced: u64,
+    /// The name of the sender's own stamps.
+    stamp: gst::Caps,
 }
 
 /// Samples of one stream with their times since the origin, ns.
@@ -104,6 +109,7 @@ impl Stream {
         Self {
             smoother,
             offset: 0.0,
+            late: d.offset_mean.unwrap_or(0.0),
             id,
             header,
             pad,
@@ -115,6 +121,7 @@ impl Stream {
             position: 0,
             discont: true,
             misplaced: 0,
+            stamp: lsl_stamp(),
         }
     }
 
@@ -122,12 +129,12 @@ impl Stream {
         &self.header.description
     }
 
-    /// Seconds on the recorder's clock.
+    /// When the sample was taken, seconds on the recorder's clock.
     pub fn correct(&mut self, stamp: f64) -> f64 {
         let time = match &mut self.corrector {
             Some(corrector) => corrector.correct(stamp),
             None => self.causal.correct(stamp),
-        };
+        } - self.late;
         self.offset = time - stamp;
         time
     }
@@ -274,7 +281,7 @@ impl Stream {
             if raw >= 0.0 && raw < u64::MAX as f64 {
                 gst::ReferenceTimestampMeta::add(
                     buffer,
-                    &gst::Caps::new_empty_simple("timestamp/x-lsl"),
+                    &self.stamp,
                     gst::ClockTime::from_nseconds(raw.round() as u64),
                     gst::ClockTime::NONE,
                 );

@@ -83,6 +83,7 @@ pub fn stream<'a>(name: &'a str, rate: f64, format: gstmvp::lsl::Format) -> NewS
         labels: &[],
         units: &[],
         offset_mean: None,
+        first_frame_time: None,
     }
 }
 

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What a recording reads as, in a form that does not depend on the pieces it was fed in.
+//! The tests and the fuzz target share it.
+
+use gstmvp::xdf::{Causal, Corrector, Error, Event, Parser, Values};
+
+#[derive(Debug, PartialEq)]
+pub enum Item {
+    /// Samples of one stream with nothing in between; how they were batched is left out.
+    Samples {
+        id: u32,
+        /// Bits of the stamps: a stamp that is no number is equal to itself.
+        stamps: Vec<u64>,
+        numbers: Vec<u8>,
+        texts: Vec<String>,
+    },
+    Other(Event),
+}
+
+/// Reads `data` with `parser`, in pieces whose sizes `piece` says; asks the parser after
+/// each piece what need not be fed.
+///
+/// # Panics
+/// When the parser does, or gives samples without values.
+pub fn outcome(
+    mut parser: Parser,
+    data: &[u8],
+    mut piece: impl FnMut() -> usize,
+) -> (Vec<Item>, Option<Error>) {
+    let mut items: Vec<Item> = Vec::new();
+    let mut rest = data;
+    let mut finished = false;
+    loop {
+        match parser.next_event() {
+            Err(e) => return (items, Some(e)),
+            Ok(Some(Event::Samples { id, stamps, values })) => {
+                let (numbers, texts) = match values {
+                    Values::Numbers(n) => (n, vec![]),
+                    Values::Texts(t) => (vec![], t),
+                };
+                let n = numbers.len() + texts.len();
+                assert!(n >= stamps.len() && n % stamps.len() == 0);
+                let stamps = stamps.into_iter().map(f64::to_bits);
+                match items.last_mut() {
+                    Some(Item::Samples {
+                        id: same,
+                        stamps: s,
+                        numbers: n,
+                        texts: t,
+                    }) if *same == id => {
+                        s.extend(stamps);
+                        n.extend(numbers);
+                        t.extend(texts);
+                    }
+                    _ => items.push(Item::Samples {
+                        id,
+                        stamps: stamps.collect(),
+                        numbers,
+                        texts,
+                    }),
+                }
+            }
+            Ok(Some(other)) => items.push(Item::Other(other)),
+            Ok(None) if !rest.is_empty() => {
+                let past = usize::try_from(parser.jump()).unwrap_or(usize::MAX);
+                rest = rest.get(past..).unwrap_or_default();
+                let (now, later) =
+                    rest.split_at(piece().clamp(1, rest.len().max(1)).min(rest.len()));
+                parser.feed(now);
+                rest = later;
+            }
+            Ok(None) if finished => return (items, None),
+            Ok(None) => {
+                finished = true;
+                parser.finish();
+            }
+        }
+    }
+}
+
+/// Asserts that `data` reads the same whole and in pieces, and that descriptions alone are
+/// the same whether samples are fed or jumped over; then corrects the stamps by the clock
+/// offsets that were read, whatever they are. Gives how many things were read.
+///
+/// # Panics
+/// When the parser or a correction does, or when two ways of reading differ.
+pub fn check(data: &[u8], mut piece: impl FnMut() -> usize) -> usize {
+    let whole = outcome(Parser::default(), data, || usize::MAX);
+    assert_eq!(whole, outcome(Parser::default(), data, &mut piece));
+    let headers = outcome(Parser::headers_only(), data, || usize::MAX);
+    assert_eq!(headers, outcome(Parser::headers_only(), data, &mut piece));
+
+    let mut causal = Causal::default();
+    let mut offsets = Vec::new();
+    for item in &whole.0 {
+        if let Item::Other(Event::Offset(_, offset)) = item
+            && offsets.len() < 100
+        {
+            causal.measure(*offset);
+            offsets.push(*offset);
+        }
+    }
+    let mut corrector = Corrector::new(&offsets);
+    for item in &whole.0 {
+        if let Item::Samples { stamps, .. } = item {
+            for stamp in stamps.iter().take(1000) {
+                corrector.correct(f64::from_bits(*stamp));
+                causal.correct(f64::from_bits(*stamp));
+            }
+        }
+    }
+    whole.0.len()
+}
