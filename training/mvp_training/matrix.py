@@ -155,9 +155,12 @@ def _body_cells(
                 ))
             if wish.shifted and not turned:
                 turned = True
-                cells += kept.get(f"{base}-shifted-{variant}", lambda: _shifted(
-                    prepared, one, modality, wish, folder, progress
-                ))
+                # Each draw is kept on its own: more of them may be asked for later.
+                for seed in range(wish.shifted):
+                    name = f"{base}-shifted{seed}-{variant}"
+                    cells += kept.get(name, lambda: _shifted(
+                        name, prepared, one, modality, seed, wish, folder, progress
+                    ))
     return cells
 
 
@@ -186,34 +189,32 @@ def _network(
 
 
 def _shifted(
-    prepared: Prepared, one: Dataset, modality: str, wish: Wish, folder: Path,
-    progress: Callable[[str, int, int], None] | None,
+    name: str, prepared: Prepared, one: Dataset, modality: str, seed: int, wish: Wish,
+    folder: Path, progress: Callable[[str, int, int], None] | None,
 ) -> list[Cell]:
     """The network trained and scored on labels that were turned round by a random amount
     within each recording: must be at chance."""
-    cells: list[Cell] = []
-    for seed in range(wish.shifted):
-        changed: dict[str, Any] = {}
-        # One turn for dense and scored windows alike: the label of the nearest window.
-        dense = circular_shift(
-            prepared.dense.labels(prepared.target), prepared.dense.recording, seed
-        )
-        rows = np.empty(len(prepared.rows))
-        for r in np.unique(prepared.rows.recording):
-            mine, theirs = prepared.rows.recording == r, prepared.dense.recording == r
-            near = np.abs(
-                prepared.rows.end_ns[mine][:, None] - prepared.dense.end_ns[theirs][None, :]
-            ).argmin(1)
-            rows[mine] = dense[theirs][near]
-        changed = {"dense": _with(prepared.dense, prepared.target, dense),
-                   "rows": _with(prepared.rows, prepared.target, rows)}
-        turned = Prepared(**{**vars(prepared), **changed})
-        split = protocol.group_k_fold(turned.rows.subject, 5)
-        cells += _network(
-            f"{one.name}-shifted{seed}", turned, split, one, modality, wish, folder, progress,
-            f"labels shifted, draw {seed}",
-        )
-    return cells
+    # One turn for dense and scored windows alike: the label of the nearest window.
+    dense = circular_shift(
+        prepared.dense.labels(prepared.target), prepared.dense.recording, seed
+    )
+    rows = np.empty(len(prepared.rows))
+    for r in np.unique(prepared.rows.recording):
+        mine, theirs = prepared.rows.recording == r, prepared.dense.recording == r
+        near = np.abs(
+            prepared.rows.end_ns[mine][:, None] - prepared.dense.end_ns[theirs][None, :]
+        ).argmin(1)
+        rows[mine] = dense[theirs][near]
+    changed: dict[str, Any] = {
+        "dense": _with(prepared.dense, prepared.target, dense),
+        "rows": _with(prepared.rows, prepared.target, rows),
+    }
+    turned = Prepared(**{**vars(prepared), **changed})
+    split = protocol.group_k_fold(turned.rows.subject, 5)
+    return _network(
+        name, turned, split, one, modality, wish, folder, progress,
+        f"labels shifted, draw {seed}",
+    )
 
 
 def _with(windows: Windows, target: str, labels: Any) -> Windows:

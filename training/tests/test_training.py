@@ -327,6 +327,14 @@ def test_the_matrix_is_filled_and_goes_on(
     assert capsys.readouterr().out == report
     assert cells == {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").iterdir()}
 
+    # More draws are asked for: the first is kept, the second made.
+    command[command.index("--shifted") + 1] = "2"
+    assert cli.main(command) == 0
+    report = capsys.readouterr().out
+    assert "labels shifted, draw 0" in report and "labels shifted, draw 1" in report
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "cells").iterdir()}
+    assert cells == {p: after[p] for p in cells} and len(after) > len(cells)
+
 
 def test_people_of_two_sets_keep_apart() -> None:
     one = datasets.read("made=1,people=2,seconds=20")
