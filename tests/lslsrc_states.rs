@@ -411,7 +411,8 @@ fn arrival_is_when_it_came() {
     assert!(errors.len() > 50, "{}", errors.len());
     errors.sort();
     assert!(
-        (-2_000_000..20_000_000).contains(&errors[errors.len() / 2]),
+        // Half a sample: the line through the arrivals of two seconds knows no better there.
+        (-10_000_000..20_000_000).contains(&errors[errors.len() / 2]),
         "{errors:?}"
     );
     assert_eq!(line.stat::<String>("timestamp-mode"), "arrival");
