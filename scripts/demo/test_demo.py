@@ -100,6 +100,7 @@ class TheHeartOfOnePerson(unittest.TestCase):
         # Agreeing would be nothing if the heart were not heard.
         self.assertGreater(np.abs(without - b).mean(), 2 * apart.mean())
 
+
 class Load(unittest.TestCase):
     def test_a_wrong_file_is_named(self):
         for content in (b"not bzip2", b""):

@@ -201,6 +201,7 @@ pub struct LslSrc {
     running: Mutex<Option<Running>>,
     session: Mutex<Option<Session>>,
     status: Mutex<Status>,
+    /// The clock that was set last, and whether the streaming thread has yet to follow it.
     clock: Mutex<Option<gst::Clock>>,
     clock_changed: AtomicBool,
     /// Threads told to stop, which may take liblsl some time.

@@ -36,7 +36,7 @@
  * gst-launch-1.0 -m filesrc location=session.xdf ! xdfdemux name=x x.stream_0 ! queue ! fakesink silent=false -v
  * ]| Prints the buffers of the first stream.
  * |[
- * gst-launch-1.0 filesrc location=film.mkv ! matroskademux ! decodebin ! videoconvert ! facetrack ! fusion. \
+ * gst-launch-1.0 filesrc location=film.mkv ! matroskademux ! jpegdec ! videoconvert ! facetrack ! fusion. \
  *   filesrc location=session.xdf ! xdfdemux name=x film=Camera \
  *   x. ! application/x-lsl,stream-type=EDA ! queue ! fusion.eda \
  *   x. ! application/x-lsl,stream-type=ECG ! queue ! fusion.ecg \
