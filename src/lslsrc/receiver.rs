@@ -24,7 +24,7 @@ use std::{
 
 /// How often the receiver looks after an open stream; it is called when there is news.
 const TICK: Duration = Duration::from_secs(1);
-/// A streaming thread that did not read for so long, seconds, is held up.
+/// A streaming thread that did not read for so long, seconds at most, is held up.
 const HELD_UP: f64 = 1.0;
 /// How long reading waits for a sample before it looks whether it should stop.
 const READ: Duration = Duration::from_millis(100);
@@ -271,15 +271,21 @@ impl Shared {
         };
         if source.measure.is_none_or(|t| t.elapsed() >= every) {
             source.measure = Some(Instant::now());
+            let mut news = false;
             if let Ok(c) = source.inlet.time_correction(Duration::ZERO)
                 && c.remote_time != source.measured
             {
                 source.measured = c.remote_time;
-                // Whoever reads looks there next.
                 self.lock().items.push_back(Item::Correction(c));
+                news = true;
             }
             if source.inlet.was_clock_reset() {
                 self.lock().items.push_back(Item::ClockReset);
+                news = true;
+            }
+            if news {
+                // Before the samples that it is about; whoever reads looks there next.
+                return None;
             }
         }
         let mut chunk = Chunk::default();
@@ -651,6 +657,8 @@ impl Receiver {
         // Silence of an irregular stream says nothing.
         let patience = self.config.data_timeout.filter(|_| regular);
         let tick = patience.map_or(TICK, |p| TICK.min(p / 5));
+        // Silence is not to be taken for a loss only because nobody read.
+        let held_up = HELD_UP.min(2.0 * tick.as_secs_f64());
         let mut lost = recovering && regular;
         let mut watcher: Option<(Resolver, Instant)> = None;
         let mut last_data = Instant::now();
@@ -665,7 +673,7 @@ impl Receiver {
                     return Err(End::Again);
                 };
                 let clock = || self.library.local_clock();
-                if clock() - source.asked > HELD_UP
+                if clock() - source.asked > held_up
                     && let Some(item) = self.shared.read(source, Duration::ZERO, clock)
                 {
                     self.shared.push(item);
