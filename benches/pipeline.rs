@@ -8,16 +8,16 @@
 //! 120 s (models/default-120, if it is there).
 
 use gst::prelude::*;
-use gstmvp::inference::{
-    Bundle, Estimator, GraphFile, Inputs, ModelSource, Network, Provider, Runtime, Session,
-    SessionOptions,
-};
-use gstmvp::lsl::{Format, Library, NewStream, Outlet, StreamInfo};
+use lsl::{Library, NewStream, Outlet, StreamInfo};
+use mvp::GraphFile;
+use mvp::{Bundle, Estimator, Inputs, Network};
+use onnx::{ModelSource, Provider, Runtime, Session, SessionOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use stream_info::Format;
 
 type Failure = Box<dyn std::error::Error>;
 

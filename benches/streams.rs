@@ -4,7 +4,7 @@
 //! `scripts/bench_streams.sh`.
 
 use gst::prelude::*;
-use gstmvp::lsl::{Format, Library, NewStream, Outlet, StreamInfo};
+use lsl::{Library, NewStream, Outlet, StreamInfo};
 use std::{
     ffi::{CString, c_char, c_int, c_ulong, c_void},
     io::{BufRead, BufReader, Write},
@@ -16,6 +16,7 @@ use std::{
     },
     time::Duration,
 };
+use stream_info::Format;
 
 type Failure = Box<dyn std::error::Error>;
 

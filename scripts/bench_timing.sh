@@ -21,5 +21,5 @@ status=0
 echo
 echo "An hour at 100 ppm, simulated (no library can be fed with simulated time):"
 echo
-cargo test --quiet --lib timing::simulation::an_hour -- --nocapture | grep -a 'p99' | sed 's/^/- /'
+cargo test --quiet -p timing --lib simulation::an_hour -- --nocapture | grep -a 'p99' | sed 's/^/- /'
 exit $status

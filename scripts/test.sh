@@ -20,7 +20,7 @@ cargo build
 failed=()
 say "cargo test"
 # --nocapture, or the reasons of skipped tests would not be seen.
-cargo test --no-fail-fast -- --nocapture 2>&1 | tee -a "$log" || failed+=("cargo test")
+cargo test --workspace --no-fail-fast -- --nocapture 2>&1 | tee -a "$log" || failed+=("cargo test")
 
 say "the demonstration's Python"
 (cd scripts/demo && "$GSTMVP_PYTHON" -m unittest -v test_demo) 2>&1 | tee -a "$log" || failed+=("scripts/demo/test_demo.py")

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What several elements share and no pure room may know: property enums and
-//! questions to the pipeline.
+//! What `facetrack` and `mvpfusion` share: property enums, and where models are found.
 
-use crate::host::own_directory;
-use crate::inference::Provider;
-use crate::timing::{ClockMap, ClockPairs};
-use gst::{glib, prelude::*};
+use gst::glib;
+#[cfg(feature = "doc")]
+use gst::prelude::*;
+use host::own_directory;
+use onnx::Provider;
 use std::path::{Path, PathBuf};
 
 /// Where a network runs.
@@ -63,79 +63,10 @@ pub enum Sync {
 
 /// Tells the documentation of these types.
 #[cfg(feature = "doc")]
-pub fn document() {
+pub(crate) fn document() {
     for enumeration in [ExecutionProvider::static_type(), Sync::static_type()] {
         enumeration.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
-}
-
-/// Whether what feeds `pad` is a live source; `None` while nobody answers.
-pub fn upstream_is_live(pad: &gst::Pad) -> Option<bool> {
-    let mut query = gst::query::Latency::new();
-    pad.peer_query(&mut query).then(|| query.result().0)
-}
-
-/// Two clocks that read the same within this, seconds, are one clock.
-const SAME_CLOCK: f64 = 1e-3;
-
-/// The pipeline's clock and its relation to the LSL clock.
-pub struct PipelineClock {
-    clock: gst::Clock,
-    map: ClockMap,
-}
-
-impl PipelineClock {
-    /// Keeps `this` up to date with the element's `clock`; `local` reads the LSL clock,
-    /// seconds. Cheap enough for every buffer.
-    pub fn follow(this: &mut Option<Self>, clock: Option<gst::Clock>, local: impl Fn() -> f64) {
-        let Some(clock) = clock else {
-            *this = None;
-            return;
-        };
-        let read = || ClockPairs::read(&local, || clock.time().nseconds());
-        match this {
-            Some(known) if known.clock == clock => {
-                if let ClockMap::Other(pairs) = &mut known.map
-                    && pairs.wants_pair(local())
-                {
-                    let (local, time) = read();
-                    pairs.push(local, time);
-                }
-            }
-            _ => {
-                let (local, time) = read();
-                let same = is_monotonic_system_clock(&clock)
-                    && (local - time as f64 / 1e9).abs() < SAME_CLOCK;
-                let map = if same {
-                    ClockMap::Same
-                } else {
-                    let mut pairs = ClockPairs::default();
-                    pairs.push(local, time);
-                    ClockMap::Other(pairs)
-                };
-                *this = Some(Self { clock, map });
-            }
-        }
-    }
-
-    /// Whether the map needs the clock's time now and then.
-    pub fn is_other(&self) -> bool {
-        matches!(self.map, ClockMap::Other(_))
-    }
-
-    pub fn map(&self) -> &ClockMap {
-        &self.map
-    }
-}
-
-fn is_monotonic_system_clock(clock: &gst::Clock) -> bool {
-    let Some(system) = clock.downcast_ref::<gst::SystemClock>() else {
-        return false;
-    };
-    let (internal, external, num, den) = clock.calibration();
-    system.property::<gst::ClockType>("clock-type") == gst::ClockType::Monotonic
-        && internal == external
-        && num == den
 }
 
 /// How long a change of state waits for a model. Most are loaded by then, and what is

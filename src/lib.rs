@@ -10,45 +10,48 @@
  * Since: plugins-mvp-0.1.0
  */
 use gst::glib;
+use std::sync::LazyLock;
 
-// Pure rooms: no elements, no pads. Imports run downwards in this order.
-pub mod face;
-mod host;
-pub mod inference;
-pub mod lsl;
-pub mod meta;
-pub mod physio;
-mod stream;
-pub mod timing;
-pub mod window;
-pub mod xdf;
-
-// Thin elements over the rooms.
 mod common;
 mod emotionoverlay;
 mod emotionserialize;
 mod facetrack;
-mod lsldeviceprovider;
-mod lslsink;
-mod lslsrc;
+pub mod meta;
 mod mvpfusion;
-mod xdfdemux;
 
 pub use meta::{EmotionMeta, FaceUnitsMeta, PhysioTraceMeta};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    log_onnx_runtime();
     meta::register();
     #[cfg(feature = "doc")]
     common::document();
-    lslsrc::register(plugin)?;
-    lslsink::register(plugin)?;
-    lsldeviceprovider::register(plugin)?;
+    gst_lsl::register(plugin)?;
     facetrack::register(plugin)?;
     mvpfusion::register(plugin)?;
     emotionoverlay::register(plugin)?;
     emotionserialize::register(plugin)?;
-    xdfdemux::register(plugin)?;
     Ok(())
+}
+
+/// ONNX Runtime's own log goes to the debug category `onnxruntime`.
+fn log_onnx_runtime() {
+    static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+        gst::DebugCategory::new(
+            "onnxruntime",
+            gst::DebugColorFlags::empty(),
+            Some("ONNX Runtime"),
+        )
+    });
+    onnx::set_log(|level, line| {
+        let level = match level {
+            onnx::Level::Error => gst::DebugLevel::Error,
+            onnx::Level::Warning => gst::DebugLevel::Warning,
+            onnx::Level::Info => gst::DebugLevel::Info,
+            onnx::Level::Verbose => gst::DebugLevel::Log,
+        };
+        gst::log_with_level!(CAT, level, "{line}");
+    });
 }
 
 gst::plugin_define!(

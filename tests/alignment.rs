@@ -5,8 +5,9 @@
 mod lsl_support;
 
 use gst::prelude::*;
-use gstmvp::lsl::{Format, NewStream};
+use lsl::NewStream;
 use std::sync::{Arc, Mutex};
+use stream_info::Format;
 
 const ECG_RATE: u64 = 256;
 const PACKET: u64 = 16;
@@ -48,7 +49,7 @@ fn a_pulse_lands_on_its_flash() {
     let Some(library) = lsl_support::hermetic() else {
         return;
     };
-    if let Err(e) = gstmvp::inference::Runtime::load(None) {
+    if let Err(e) = onnx::Runtime::load(None) {
         return lsl_support::skip(&e.to_string());
     }
     let outlet = lsl_support::outlet(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{ClockTime, prelude::*};
-use gstmvp::{
-    EmotionMeta, PhysioTraceMeta,
-    meta::{ModalityState, PhysioTrace},
-};
+use gstmvp::EmotionMeta;
+use gstmvp::PhysioTraceMeta;
+use gstmvp::meta::PhysioTrace;
+use mvp::ModalityState;
 use std::sync::Once;
 
 fn init() {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{ClockTime, prelude::*};
 use gst_check::Harness;
-use gstmvp::{
-    EmotionMeta, FaceUnitsMeta,
-    meta::{EMOTION_META, ModalityState},
-};
+use gstmvp::EmotionMeta;
+use gstmvp::FaceUnitsMeta;
+use gstmvp::meta::EMOTION_META;
+use mvp::ModalityState;
 use serde_json::Value;
 use std::sync::{
     Once,

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The bundle and the estimator against the untrained fixture and a real ONNX Runtime.
 
-use gstmvp::inference::{
-    Bundle, Error, Estimator, Inputs, Network, Provider, Runtime, SessionOptions,
-};
+use mvp::{Bundle, Error, Estimator, Inputs, Network};
+use onnx::{Provider, Runtime, SessionOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ fn lanes() -> PathBuf {
 fn runtime(test: &str) -> Option<Runtime> {
     match Runtime::load(None) {
         Ok(runtime) => Some(runtime),
-        Err(e @ Error::LibraryNotFound { .. }) => {
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => {
             eprintln!("SKIPPED {test}: {e}");
             None
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The three example programs, built and run as their users would.
 
-use gstmvp::inference::{Error, Runtime};
+use onnx::Runtime;
 use std::{
     ffi::OsStr,
     io::Read,
@@ -18,7 +18,7 @@ fn root() -> &'static Path {
 fn has_runtime(test: &str) -> bool {
     match Runtime::load(None) {
         Ok(_) => true,
-        Err(e @ Error::LibraryNotFound { .. }) => {
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => {
             println!("SKIPPED {test}: {e}");
             false
         }

@@ -6,13 +6,13 @@
 //! `image`, where both look at each frame by itself, and `track`, where both follow the
 //! face from the first frame of the clip on (MediaPipe without its smoothing).
 
+use face::{
+    Analyzer, BLENDSHAPES, Face, FaceModels, ImageView, Options, PixelFormat, Plane, YuvToRgb,
+};
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gstmvp::FaceUnitsMeta;
-use gstmvp::face::{
-    Analyzer, BLENDSHAPES, Face, FaceModels, ImageView, Options, PixelFormat, Plane, YuvToRgb,
-};
-use gstmvp::inference::{Error, Provider, Runtime};
+use onnx::{Provider, Runtime};
 use std::path::{Path, PathBuf};
 
 /// Mean distance of a landmark, relative to that of the eyes.
@@ -35,7 +35,7 @@ fn setup(test: &str, files: &[&str]) -> Option<Setup> {
     };
     let runtime = match Runtime::load(None) {
         Ok(runtime) => runtime,
-        Err(e @ Error::LibraryNotFound { .. }) => return skip(e.to_string()),
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => return skip(e.to_string()),
         Err(e) => panic!("{e}"),
     };
     let Some(media) = std::env::var_os("GSTMVP_MEDIA").map(PathBuf::from) else {

@@ -2,12 +2,12 @@
 //! The element `facetrack`. The portrait is a part of scikit-image's public-domain
 //! astronaut.png (NASA).
 
+use face::BLENDSHAPES;
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo};
-use gstmvp::face::BLENDSHAPES;
-use gstmvp::inference::{Error, Runtime};
 use gstmvp::meta::{FACE_REGION, FaceUnitsMeta};
+use onnx::Runtime;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ fn ready(test: &str) -> bool {
     init();
     match Runtime::load(None) {
         Ok(_) => true,
-        Err(e @ Error::LibraryNotFound { .. }) => {
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => {
             eprintln!("SKIPPED {test}: {e}");
             false
         }

@@ -4,13 +4,14 @@
 
 mod lsl_support;
 
-use gstmvp::inference::Bundle;
-use gstmvp::lsl::{Format, NewStream};
-use gstmvp::physio::NormalisationSpec;
+use conditioning::NormalisationSpec;
+use lsl::NewStream;
+use mvp::Bundle;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
+use stream_info::Format;
 
 /// The built plugin alone in a directory, and a registry of its own.
 struct Home {
@@ -54,7 +55,7 @@ fn said(output: &Output) -> String {
 }
 
 fn has_runtime(test: &str) -> bool {
-    match gstmvp::inference::Runtime::load(None) {
+    match onnx::Runtime::load(None) {
         Ok(_) => true,
         Err(e) => {
             eprintln!("SKIPPED {test}: {e}");
@@ -85,7 +86,7 @@ struct Body {
 }
 
 impl Body {
-    fn new(library: &'static gstmvp::lsl::Library) -> Self {
+    fn new(library: &'static lsl::Library) -> Self {
         let stop = std::sync::Arc::new(AtomicBool::new(false));
         let threads = [("EDA", 4.0, 1u64, "uS"), ("ECG", 256.0, 16, "mV")]
             .map(|(name, rate, packet, unit)| {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Sessions against a real ONNX Runtime.
 
-use gstmvp::inference::{Error, ModelSource, Provider, Runtime, SessionOptions};
+use onnx::{Error, ModelSource, Provider, Runtime, SessionOptions};
 
 fn runtime(test: &str) -> Option<Runtime> {
     match Runtime::load(None) {
         Ok(runtime) => Some(runtime),
-        Err(e @ Error::LibraryNotFound { .. }) => {
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => {
             eprintln!("SKIPPED {test}: {e}");
             None
         }

@@ -4,12 +4,13 @@
 mod lsl_support;
 
 use gst::prelude::*;
-use gstmvp::lsl::{Format, NewStream};
+use lsl::NewStream;
 use lsl_support::{hermetic, outlet, skip, stream};
 use std::{
     process::Command,
     time::{Duration, Instant},
 };
+use stream_info::Format;
 
 const CLASS: &str = "Source/Physio";
 

@@ -4,9 +4,10 @@
 mod lsl_support;
 
 use gst::{ClockTime, prelude::*};
-use gstmvp::lsl::{Format, Library};
+use lsl::Library;
 use lsl_support::{Line, Seen, hermetic, numbers, outlet, stream};
 use std::time::Duration;
+use stream_info::Format;
 
 /// A pipeline of an appsrc and a lslsink.
 struct Push {

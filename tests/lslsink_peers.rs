@@ -4,12 +4,10 @@
 mod lsl_support;
 
 use gst::prelude::*;
-use gstmvp::{
-    EmotionMeta,
-    inference::Runtime,
-    lsl::{Format, NewStream},
-};
+use gstmvp::EmotionMeta;
+use lsl::NewStream;
 use lsl_support::{Line, Peer, hermetic, outlet, python, skip, stream};
+use onnx::Runtime;
 use serde_json::Value;
 use std::{
     path::Path,
@@ -20,6 +18,7 @@ use std::{
     },
     time::Duration,
 };
+use stream_info::Format;
 
 fn peer(python: &Path, script: &str, arguments: &[&str]) -> Peer {
     let mut command = Command::new(python);

@@ -4,9 +4,10 @@
 mod lsl_support;
 
 use gst::prelude::*;
-use gstmvp::lsl::{Format, NewStream};
+use lsl::NewStream;
 use lsl_support::{Line, Seen, hermetic, numbers, outlet, stream};
 use std::time::Duration;
+use stream_info::Format;
 
 const MS: u64 = 1_000_000;
 
@@ -333,14 +334,14 @@ fn samples_from_before_the_start_are_dropped_and_counted() {
 fn every_number_format_and_rate() {
     let Some(lsl) = hermetic() else { return };
     fn run<T, const N: usize>(
-        lsl: &'static gstmvp::lsl::Library,
+        lsl: &'static lsl::Library,
         name: &str,
         rate: f64,
         caps: &str,
         value: fn(u64, usize) -> T,
         from: fn([u8; N]) -> T,
     ) where
-        T: gstmvp::lsl::Number + PartialEq + std::fmt::Debug,
+        T: lsl::Number + PartialEq + std::fmt::Debug,
     {
         let out = outlet(
             lsl,
@@ -667,10 +668,10 @@ fn no_channels_no_stream() {
         channels: 0,
         ..stream("empty", 10.0, Format::F32)
     };
-    let Ok(info) = gstmvp::lsl::StreamInfo::new(lsl, &empty) else {
+    let Ok(info) = lsl::StreamInfo::new(lsl, &empty) else {
         return lsl_support::skip("this liblsl makes no stream without channels");
     };
-    let Ok(_outlet) = gstmvp::lsl::Outlet::new(&info) else {
+    let Ok(_outlet) = lsl::Outlet::new(&info) else {
         return lsl_support::skip("this liblsl makes no outlet without channels");
     };
     let line = Line::new("stream-name=empty");

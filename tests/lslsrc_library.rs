@@ -31,7 +31,7 @@ fn again(case: &str, environment: &[(&str, &str)]) -> String {
 
 /// The liblsl that other tests use.
 fn known() -> Option<String> {
-    let path = gstmvp::lsl::ENV_VARS
+    let path = lsl::ENV_VARS
         .iter()
         .find_map(|v| std::env::var(v).ok())
         .filter(|p| PathBuf::from(p).exists());

@@ -3,12 +3,11 @@
 
 mod lsl_support;
 
-use gstmvp::{
-    inference::Runtime,
-    lsl::{Format, NewStream},
-};
+use lsl::NewStream;
 use lsl_support::{Line, Peer, Seen, hermetic, numbers, outlet, python, skip, stream};
+use onnx::Runtime;
 use std::time::Duration;
+use stream_info::Format;
 
 /// PTS (ns), duration and values of each buffer of one f32 channel.
 fn buffers(line: &Line) -> Vec<(i64, Option<u64>, Vec<f32>)> {

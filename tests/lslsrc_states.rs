@@ -4,12 +4,13 @@
 mod lsl_support;
 
 use gst::prelude::*;
-use gstmvp::lsl::{Format, NewStream};
+use lsl::NewStream;
 use lsl_support::{Line, Seen, hermetic, numbers, outlet, stream};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
+use stream_info::Format;
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)

@@ -2,11 +2,12 @@
 //! The metadata on its way: through common elements, and into stock Python.
 
 use gst::{ClockTime, prelude::*};
-use gstmvp::{
-    EmotionMeta, FaceUnitsMeta, PhysioTraceMeta,
-    inference::{Error, Runtime},
-    meta::{ModalityState, PhysioTrace},
-};
+use gstmvp::EmotionMeta;
+use gstmvp::FaceUnitsMeta;
+use gstmvp::PhysioTraceMeta;
+use gstmvp::meta::PhysioTrace;
+use mvp::ModalityState;
+use onnx::Runtime;
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -202,7 +203,7 @@ fn stock_python_reads_the_results() {
     const NAME: &str = "stock_python_reads_the_results";
     match Runtime::load(None) {
         Ok(_) => (),
-        Err(e @ Error::LibraryNotFound { .. }) => {
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => {
             println!("SKIPPED {NAME}: {e}");
             return;
         }

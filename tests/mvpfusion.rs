@@ -21,9 +21,9 @@ fn init() {
 /// False where there is no ONNX Runtime; says so.
 fn ready(test: &str) -> bool {
     init();
-    match gstmvp::inference::Runtime::load(None) {
+    match onnx::Runtime::load(None) {
         Ok(_) => true,
-        Err(e @ gstmvp::inference::Error::LibraryNotFound { .. }) => {
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => {
             eprintln!("SKIPPED {test}: {e}");
             false
         }
@@ -159,7 +159,7 @@ fn face(pipeline: &gst::Pipeline, element: &str) {
                 time,
                 confidence: 0.9,
                 track_id: 1,
-                units: gstmvp::face::BLENDSHAPES
+                units: face::BLENDSHAPES
                     .iter()
                     .enumerate()
                     .map(|(i, n)| (n.to_string(), 0.5 + 0.5 * (t * 0.3 + i as f64).sin()))
@@ -412,17 +412,14 @@ fn errors_of_the_bundle_reach_the_bus() {
         }
     };
     let rehash = |dir: &Path, file: &str, bytes: &[u8]| {
-        use sha2::{Digest, Sha256};
-        let hex = |b: &[u8]| {
-            Sha256::digest(b)
-                .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect::<String>()
-        };
-        let old = hex(&std::fs::read(dir.join(file)).expect("graph"));
+        let old = onnx::sha256(&std::fs::read(dir.join(file)).expect("graph"));
         std::fs::write(dir.join(file), bytes).expect("write");
         let text = std::fs::read_to_string(dir.join("mvp.toml")).expect("manifest");
-        std::fs::write(dir.join("mvp.toml"), text.replace(&old, &hex(bytes))).expect("write");
+        std::fs::write(
+            dir.join("mvp.toml"),
+            text.replace(&old, &onnx::sha256(bytes)),
+        )
+        .expect("write");
     };
     type Edit = Box<dyn Fn(&Path)>;
     let cases: Vec<(Edit, Vec<&str>)> = vec![

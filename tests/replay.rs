@@ -4,12 +4,10 @@
 mod lsl_support;
 
 use gst::prelude::*;
-use gstmvp::{
-    EmotionMeta,
-    inference::Runtime,
-    lsl::{Format, NewStream},
-};
+use gstmvp::EmotionMeta;
+use lsl::NewStream;
 use lsl_support::{Peer, hermetic, outlet, python, skip, stream};
+use onnx::Runtime;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -17,6 +15,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+use stream_info::Format;
 
 /// How long the sensors send, seconds: past the model's window.
 const SECONDS: f64 = 64.0;

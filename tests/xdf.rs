@@ -5,14 +5,12 @@
 mod outcome;
 mod xdf_support;
 
-use gstmvp::{
-    lsl::Format,
-    xdf::{Error, Event, Parser, Values},
-};
 use proptest::{
     prelude::Rng,
     test_runner::{RngAlgorithm, TestRng},
 };
+use stream_info::Format;
+use xdf::{Error, Event, Parser, Values};
 use xdf_support::{BOUNDARY, Sample, Xdf};
 
 /// Recordings that are spoiled at random; a few seconds.

@@ -5,7 +5,7 @@ mod lsl_support;
 mod xdf_support;
 
 use gst::prelude::*;
-use gstmvp::{EmotionMeta, lsl};
+use gstmvp::EmotionMeta;
 use lsl_support::{Peer, hermetic, init, python, skip};
 use std::{
     collections::BTreeMap,
@@ -835,7 +835,7 @@ fn a_real_recording_of_two_clocks_is_what_pyxdf_reads() {
     );
     let doubles = lsl_support::outlet(
         library,
-        &lsl_support::stream("xdf-doubles", 4.0, lsl::Format::F64),
+        &lsl_support::stream("xdf-doubles", 4.0, stream_info::Format::F64),
     );
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("real.xdf");
@@ -984,7 +984,7 @@ fn live_and_replay_give_the_same_times() {
     };
     let out = lsl_support::outlet(
         library,
-        &lsl_support::stream("both", 100.0, lsl::Format::F32),
+        &lsl_support::stream("both", 100.0, stream_info::Format::F32),
     );
     let live = lsl_support::Line::new("stream-name=both");
     live.play();
@@ -1063,9 +1063,9 @@ fn live_and_replay_give_the_same_times() {
 #[test]
 fn two_replays_into_the_network_give_the_same_results() {
     init();
-    match gstmvp::inference::Runtime::load(None) {
+    match onnx::Runtime::load(None) {
         Ok(_) => (),
-        Err(e @ gstmvp::inference::Error::LibraryNotFound { .. }) => return skip(&e.to_string()),
+        Err(e @ onnx::Error::LibraryNotFound { .. }) => return skip(&e.to_string()),
         Err(e) => panic!("{e}"),
     }
     let mut x = Xdf::new();

@@ -46,8 +46,8 @@ use super::{
     stream::{self, Layout},
 };
 use crate::meta::{EMOTION_META, EmotionMeta, FaceUnitsMeta};
-use crate::stream::caps::LSL;
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
+use gst_lsl::stream::caps::LSL;
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -90,7 +90,7 @@ impl Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::ModalityState;
+    use mvp::ModalityState;
 
     fn meta() -> EmotionMeta {
         EmotionMeta {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Results and frames as samples of numbers, for `lslsink`.
 
-use crate::{
-    meta::EmotionMeta,
-    stream::caps::{FIRST_FRAME_TIME, LSL},
-};
+use crate::meta::EmotionMeta;
+use gst_lsl::stream::caps::{FIRST_FRAME_TIME, LSL};
 
 /// What the samples of a stream are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,10 +31,10 @@
  */
 use super::worker::{Config, Job, Outcome, Phase, Pixels, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
-use crate::face::{
+use crate::meta::{FACE_REGION, FaceUnitsMeta};
+use face::{
     BLENDSHAPES, ImageError, ImageView, MODEL_FILES, Options, PixelFormat, Plane, Rect, YuvToRgb,
 };
-use crate::meta::{FACE_REGION, FaceUnitsMeta};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_video::{VideoFormat, prelude::*};
 use std::path::PathBuf;
@@ -238,7 +238,7 @@ impl FaceTrack {
             (Sync::Wait, _) => true,
             (Sync::Auto, Some(wait)) => wait,
             (Sync::Auto, None) => {
-                let wait = !common::upstream_is_live(&self.sinkpad).unwrap_or(false);
+                let wait = !gst_common::upstream_is_live(&self.sinkpad).unwrap_or(false);
                 gst::debug!(CAT, imp = self, "frames wait for their analysis: {wait}");
                 lock(&self.state).wait = Some(wait);
                 wait

@@ -7,9 +7,9 @@
 
 use super::imp::{CAT, view};
 use crate::common;
-use crate::face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Rect, Snapshot};
-use crate::inference::{Error, Provider, Runtime, Terminator};
+use face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Rect, Snapshot};
 use gst::{ClockTime, glib, prelude::*};
+use onnx::{Error, Provider, Runtime, Terminator};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -292,7 +292,7 @@ impl Drop for Ending<'_> {
 }
 
 fn run(shared: &Shared, element: &glib::WeakRef<super::FaceTrack>, config: Config) {
-    crate::host::work_beside_video();
+    host::work_beside_video();
     let _ending = Ending { shared, element };
     let options = config.options;
     let Some(models) = load(shared, element, config) else {

@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::ClockTime;
+use mvp::ModalityState;
 
 /// Name of the custom meta that carries a result.
 pub const EMOTION_META: &str = "GstEmotionMeta";
 /// Name of the element message posted once per result, with the same fields.
 pub const EMOTION_MESSAGE: &str = "mvp-emotion";
-
-/// How much of one modality's window was there, and how good it was.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModalityState {
-    /// `video`, or the name of the physiology modality (`eda`, `ecg`, ...).
-    pub name: String,
-    /// Share of the window that holds usable samples, 0–1.
-    pub coverage: f64,
-    /// Share of the received samples that passed the signal checks, 0–1.
-    pub quality: f64,
-}
 
 /// One answer of the network, as it rides on a video buffer.
 ///

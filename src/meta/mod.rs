@@ -13,7 +13,7 @@ mod emotion;
 mod face_units;
 mod physio_trace;
 
-pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, EmotionStamp, ModalityState};
+pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, EmotionStamp};
 pub use face_units::{FACE_REGION, FACE_UNITS_META, FaceUnitsMeta};
 pub use physio_trace::{PHYSIO_TRACE_META, PhysioTrace, PhysioTraceMeta};
 

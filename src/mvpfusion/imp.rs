@@ -23,12 +23,13 @@
 use super::physio::{self, Stream};
 use super::worker::{self, Loaded, Plan};
 use crate::common::{self, ExecutionProvider, Sync};
-use crate::inference::{Bundle, Inputs, MANIFEST, SessionOptions};
 use crate::meta::{EmotionMeta, EmotionStamp, FaceUnitsMeta, PhysioTrace, PhysioTraceMeta};
 use gst::ClockTime;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use mvp::{Bundle, Inputs, MANIFEST};
+use onnx::SessionOptions;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -388,7 +389,7 @@ impl MvpFusion {
                 .obj()
                 .sink_pads()
                 .iter()
-                .any(|p| common::upstream_is_live(p) == Some(true)),
+                .any(|p| gst_common::upstream_is_live(p) == Some(true)),
         }
     }
 

@@ -2,14 +2,12 @@
 //! The one thread that loads the network, runs it and drops it.
 
 use super::imp::{CAT, Job};
-use crate::inference::{
-    Answer, Bundle, Error, Estimator, Inputs, Network, Provider, Runtime, SessionOptions,
-    Terminator,
-};
 use crate::meta::{EMOTION_MESSAGE, EmotionMeta};
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use mvp::{Answer, Bundle, Error, Estimator, Inputs, Network};
+use onnx::{Provider, Runtime, SessionOptions, Terminator};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,14 +28,15 @@ pub(super) struct Loaded {
 }
 
 pub(super) fn run(element: &super::MvpFusion, plan: Plan) {
-    crate::host::work_beside_video();
+    host::work_beside_video();
     let imp = element.imp();
     let mut estimator = match load(element, &plan) {
         Ok(estimator) => estimator,
         Err(e) => {
             progress(element, gst::ProgressType::Error, &e.to_string());
             let code = match e {
-                Error::Bundle { .. } | Error::Contract { .. } | Error::Graph { .. } => {
+                Error::Bundle { .. }
+                | Error::Onnx(onnx::Error::Contract { .. } | onnx::Error::Graph { .. }) => {
                     gst::ResourceError::Read
                 }
                 _ => gst::ResourceError::NotFound,
@@ -72,7 +71,9 @@ pub(super) fn run(element: &super::MvpFusion, plan: Plan) {
                     imp.delivered(hop, generation);
                 }
             }
-            Err(Error::Cancelled { .. }) => gst::debug!(CAT, obj = element, "run was cancelled"),
+            Err(Error::Onnx(onnx::Error::Cancelled { .. })) => {
+                gst::debug!(CAT, obj = element, "run was cancelled")
+            }
             Err(e) => {
                 gst::element_error!(element, gst::LibraryError::Failed, ("{e}"));
                 imp.failed();

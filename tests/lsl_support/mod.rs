@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use gst::{glib, prelude::*};
-use gstmvp::lsl::{Library, NewStream, Number, Outlet, StreamInfo};
+use lsl::{Library, NewStream, Number, Outlet, StreamInfo};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, Once, OnceLock},
@@ -72,7 +72,7 @@ pub fn hermetic() -> Option<&'static Library> {
 }
 
 /// What [`outlet`] offers when only a name matters.
-pub fn stream<'a>(name: &'a str, rate: f64, format: gstmvp::lsl::Format) -> NewStream<'a> {
+pub fn stream<'a>(name: &'a str, rate: f64, format: stream_info::Format) -> NewStream<'a> {
     NewStream {
         name,
         stream_type: "Test",

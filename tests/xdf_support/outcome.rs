@@ -2,7 +2,7 @@
 //! What a recording reads as, in a form that does not depend on the pieces it was fed in.
 //! The tests and the fuzz target share it.
 
-use gstmvp::xdf::{Causal, Corrector, Error, Event, Parser, Values};
+use xdf::{Causal, Corrector, Error, Event, Parser, Values};
 
 #[derive(Debug, PartialEq)]
 pub enum Item {

@@ -2,7 +2,7 @@
 """Signals as the live element makes them: run through the plugin's own program.
 
 `mvp-offline condition` and `mvp-offline units` are built from the rooms that serve
-(`src/physio`, `src/window`), so training and serving cannot drift apart.
+(`crates/conditioning`), so training and serving cannot drift apart.
 """
 
 from __future__ import annotations

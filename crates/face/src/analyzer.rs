@@ -1,0 +1,656 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Faces from pictures, one after the other.
+
+use super::detector::{self, Detection, sigmoid};
+use super::geometry::{Rect, Roi};
+use super::image::{Border, ImageView};
+use super::networks::{CROP, Mesh, Networks};
+use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS};
+use onnx::Error;
+
+/// A crop is this much wider than the face.
+const CROP_MARGIN: f32 = 1.5;
+/// Outer corners of the eyes: the line that a crop keeps level.
+const EYE_CORNERS: (usize, usize) = (33, 263);
+/// Two boxes that overlap more than this are one face.
+const SAME_FACE: f32 = 0.3;
+/// A detection this sure counts at once; a weaker one must be found twice running.
+const SURE: f32 = 0.75;
+/// Detections per picture that may turn out to be no face. With a low least confidence
+/// there are hundreds, and each look costs as much as a face.
+const MAX_IN_VAIN: usize = 4;
+/// For so many analyses a lost face that comes back at its place keeps its id.
+const REMEMBERED: u64 = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Least score of a detection and least presence of a face, 0–1.
+    pub min_confidence: f32,
+    pub max_faces: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            min_confidence: 0.5,
+            max_faces: 1,
+        }
+    }
+}
+
+/// One face in one picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Face {
+    /// Stays the same while the same face is followed; never used again for another.
+    pub track_id: u64,
+    /// Presence of a face, 0–1.
+    pub confidence: f32,
+    /// Around all landmarks; may reach beyond the picture.
+    pub rect: Rect,
+    /// 478 points: x, y in pixels of the picture, z (towards the viewer is negative)
+    /// in the same scale.
+    pub landmarks: Vec<[f32; 3]>,
+    /// 0–1, in the order of [`BLENDSHAPES`].
+    pub blendshapes: [f32; BLENDSHAPES.len()],
+}
+
+/// Where a face was, and where to look for it next.
+struct Track {
+    /// None until the detector is sure.
+    id: Option<u64>,
+    presence: f32,
+    rect: Rect,
+    landmarks: Vec<[f32; 3]>,
+    next: Roi,
+}
+
+/// Where there may be a face.
+struct Candidate {
+    rect: Rect,
+    crop: Roi,
+    sure: bool,
+}
+
+impl From<&Detection> for Candidate {
+    fn from(detection: &Detection) -> Self {
+        let eyes = (detection.points[0], detection.points[1]);
+        Self {
+            rect: detection.rect,
+            crop: Roi::around_face(&detection.rect, eyes, CROP_MARGIN),
+            sure: detection.score >= SURE,
+        }
+    }
+}
+
+struct Lost {
+    id: u64,
+    rect: Rect,
+    since: u64,
+}
+
+/// Finds and follows faces. Feed it pictures of one stream in order.
+pub struct Analyzer<N> {
+    networks: N,
+    options: Options,
+    anchors: Vec<(f32, f32)>,
+    tracks: Vec<Track>,
+    lost: Vec<Lost>,
+    ids: u64,
+    analyses: u64,
+    detector_runs: u64,
+    size: (usize, usize),
+    pixels: Vec<f32>,
+}
+
+impl<N: Networks> Analyzer<N> {
+    pub fn new(networks: N, options: Options) -> Self {
+        Self {
+            networks,
+            options,
+            anchors: detector::anchors(),
+            tracks: Vec::new(),
+            lost: Vec::new(),
+            ids: 0,
+            analyses: 0,
+            detector_runs: 0,
+            size: (0, 0),
+            pixels: Vec::new(),
+        }
+    }
+
+    pub fn networks(&self) -> &N {
+        &self.networks
+    }
+
+    /// Takes effect at the next analysis.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// How often the detector ran.
+    pub fn detector_runs(&self) -> u64 {
+        self.detector_runs
+    }
+
+    /// Forgets the faces: what comes next is not a continuation.
+    pub fn reset(&mut self) {
+        self.tracks.clear();
+        self.lost.clear();
+    }
+
+    /// The faces in `image`, longest known first.
+    ///
+    /// `regions` are faces that somebody else has found; where there are some, they take
+    /// the place of the detector.
+    ///
+    /// # Errors
+    /// Those of the networks; the faces are then forgotten.
+    pub fn analyze(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Face>, Error> {
+        if image.size() != self.size {
+            self.reset();
+            self.size = image.size();
+        }
+        self.analyses += 1;
+        let now = self.analyses;
+        self.lost.retain(|l| now - l.since <= REMEMBERED);
+        let tracks = std::mem::take(&mut self.tracks);
+        let mut tracks = self.follow(image, tracks)?;
+        if tracks.len() < self.options.max_faces || tracks.iter().any(|t| t.id.is_none()) {
+            self.find(image, regions, &mut tracks)?;
+        }
+
+        let mut faces = Vec::with_capacity(tracks.len());
+        for track in &tracks {
+            if let Some(id) = track.id {
+                faces.push(self.face(id, track)?);
+            }
+        }
+        self.tracks = tracks;
+        Ok(faces)
+    }
+
+    /// Looks again at each known face where its last landmarks were.
+    fn follow(&mut self, image: &ImageView<'_>, tracks: Vec<Track>) -> Result<Vec<Track>, Error> {
+        let mut kept: Vec<Track> = Vec::with_capacity(tracks.len());
+        for old in tracks {
+            let seen = self.look(image, &old.next)?;
+            match seen {
+                Some(seen)
+                    if kept.len() < self.options.max_faces
+                        && kept.iter().all(|k| k.rect.overlap(&seen.rect) <= SAME_FACE) =>
+                {
+                    kept.push(Track { id: old.id, ..seen });
+                }
+                _ => self.lost.extend(old.id.map(|id| Lost {
+                    id,
+                    rect: old.rect,
+                    since: self.analyses,
+                })),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Runs the detector, adds the faces that are new and drops unsure ones that it
+    /// does not find again.
+    fn find(
+        &mut self,
+        image: &ImageView<'_>,
+        regions: &[Rect],
+        tracks: &mut Vec<Track>,
+    ) -> Result<(), Error> {
+        let mut confirmed = vec![false; tracks.len()];
+        let mut in_vain = 0;
+        let candidates = match regions {
+            [] => self.detect(image)?.iter().map(Candidate::from).collect(),
+            regions => self.level(image, regions)?,
+        };
+        for detection in candidates {
+            let known = tracks
+                .iter()
+                .position(|t| t.rect.overlap(&detection.rect) > SAME_FACE);
+            if let Some(known) = known {
+                if let Some(c) = confirmed.get_mut(known) {
+                    *c = true;
+                }
+                continue;
+            }
+            if tracks.len() >= self.options.max_faces || in_vain == MAX_IN_VAIN {
+                continue;
+            }
+            let Some(seen) = self.look(image, &detection.crop)? else {
+                in_vain += 1;
+                continue;
+            };
+            // The landmarks may have settled on a neighbour.
+            if tracks
+                .iter()
+                .any(|t| t.rect.overlap(&seen.rect) > SAME_FACE)
+            {
+                continue;
+            }
+            let id = detection.sure.then(|| self.identify(&seen.rect));
+            tracks.push(Track { id, ..seen });
+        }
+        let old = confirmed.len();
+        for (track, confirmed) in tracks.iter_mut().zip(&confirmed) {
+            if track.id.is_none() && *confirmed {
+                track.id = Some(self.identify(&track.rect));
+            }
+        }
+        let mut index = 0;
+        tracks.retain(|t| {
+            index += 1;
+            t.id.is_some() || index > old
+        });
+        Ok(())
+    }
+
+    /// The id of a face that was lost here a moment ago, else a new one.
+    fn identify(&mut self, rect: &Rect) -> u64 {
+        if let Some(i) = self
+            .lost
+            .iter()
+            .position(|l| l.rect.overlap(rect) > SAME_FACE)
+        {
+            return self.lost.remove(i).id;
+        }
+        self.ids += 1;
+        self.ids
+    }
+
+    /// Crops for regions that say nothing of the eyes: a first look at the upright
+    /// region tells how the head is turned.
+    fn level(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        for rect in regions.iter().take(self.options.max_faces) {
+            let upright = ((rect.x, rect.y), (rect.x + 1.0, rect.y));
+            let roi = Roi::around_face(rect, upright, CROP_MARGIN);
+            candidates.extend(self.look(image, &roi)?.map(|seen| Candidate {
+                rect: seen.rect,
+                crop: seen.next,
+                sure: true,
+            }));
+        }
+        Ok(candidates)
+    }
+
+    fn detect(&mut self, image: &ImageView<'_>) -> Result<Vec<Detection>, Error> {
+        let roi = Roi::letterbox(self.size);
+        image.warp(
+            &roi.map(detector::INPUT),
+            detector::INPUT,
+            Border::Black,
+            (2.0, -1.0),
+            &mut self.pixels,
+        );
+        self.detector_runs += 1;
+        let (regressors, logits) = self.networks.detect(&self.pixels)?;
+        Ok(detector::decode(
+            &regressors,
+            &logits,
+            &self.anchors,
+            self.options.min_confidence,
+            &roi,
+        ))
+    }
+
+    /// The face inside `roi`, without an id; `None` where there is none.
+    fn look(&mut self, image: &ImageView<'_>, roi: &Roi) -> Result<Option<Track>, Error> {
+        image.warp(
+            &roi.map(CROP),
+            CROP,
+            Border::Replicate,
+            (1.0, 0.0),
+            &mut self.pixels,
+        );
+        let Mesh {
+            landmarks,
+            presence,
+        } = self.networks.mesh(&self.pixels)?;
+        let presence = sigmoid(presence);
+        let landmarks: Vec<[f32; 3]> = landmarks
+            .chunks_exact(3)
+            .map(|p| {
+                let (x, y) = roi.point(p[0] / CROP as f32, p[1] / CROP as f32);
+                [x, y, p[2] / CROP as f32 * roi.side]
+            })
+            .collect();
+        let sound =
+            landmarks.len() == LANDMARKS && landmarks.iter().flatten().all(|v| v.is_finite());
+        if !(sound && presence >= self.options.min_confidence) {
+            return Ok(None);
+        }
+        let Some(rect) = Rect::around(landmarks.iter().map(|p| (p[0], p[1]))) else {
+            return Ok(None);
+        };
+        let point = |i: usize| (landmarks[i][0], landmarks[i][1]);
+        let eyes = (point(EYE_CORNERS.0), point(EYE_CORNERS.1));
+        Ok(Some(Track {
+            id: None,
+            presence,
+            rect,
+            next: Roi::around_face(&rect, eyes, CROP_MARGIN),
+            landmarks,
+        }))
+    }
+
+    fn face(&mut self, track_id: u64, track: &Track) -> Result<Face, Error> {
+        let points: Vec<f32> = BLENDSHAPE_LANDMARKS
+            .iter()
+            .flat_map(|i| [track.landmarks[*i][0], track.landmarks[*i][1]])
+            .collect();
+        let values = self.networks.blendshapes(&points)?;
+        let mut blendshapes = [0.0; BLENDSHAPES.len()];
+        for (to, from) in blendshapes.iter_mut().zip(values) {
+            *to = match from.is_nan() {
+                true => 0.0,
+                false => from.clamp(0.0, 1.0),
+            };
+        }
+        Ok(Face {
+            track_id,
+            confidence: track.presence,
+            rect: track.rect,
+            landmarks: track.landmarks.clone(),
+            blendshapes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{PixelFormat, Plane, YuvToRgb};
+    use std::collections::VecDeque;
+
+    const SIZE: usize = 256;
+
+    /// Networks that say what they are told to.
+    #[derive(Default)]
+    struct Script {
+        /// Per run of the detector: faces as centre (of 128) and logit.
+        detections: VecDeque<Vec<(f32, f32, f32)>>,
+        /// Presence logits, one per look; afterwards "certain".
+        presence: VecDeque<f32>,
+        /// Put into the first landmark.
+        poison: Option<f32>,
+        meshes: usize,
+    }
+
+    impl Networks for Script {
+        fn detect(&mut self, image: &[f32]) -> Result<(Vec<f32>, Vec<f32>), Error> {
+            assert_eq!(image.len(), 128 * 128 * 3);
+            let mut regressors = vec![0.0; detector::ANCHORS * detector::VALUES];
+            let mut logits = vec![-50.0; detector::ANCHORS];
+            let faces = self.detections.pop_front().unwrap_or_default();
+            for (i, (x, y, logit)) in faces.into_iter().enumerate() {
+                let anchor = detector::anchors()[i];
+                let (x, y) = (x - anchor.0 * 128.0, y - anchor.1 * 128.0);
+                let eyes = [x - 5.0, y, x + 5.0, y];
+                let values = &mut regressors[i * detector::VALUES..];
+                values[..4].copy_from_slice(&[x, y, 20.0, 20.0]);
+                values[4..8].copy_from_slice(&eyes);
+                logits[i] = logit;
+            }
+            Ok((regressors, logits))
+        }
+
+        /// A face that fills two thirds of the crop: it stays where it was.
+        fn mesh(&mut self, crop: &[f32]) -> Result<Mesh, Error> {
+            assert_eq!(crop.len(), CROP * CROP * 3);
+            self.meshes += 1;
+            let (low, high) = (CROP as f32 / 6.0, CROP as f32 * 5.0 / 6.0);
+            let mut landmarks = [128.0, 128.0, 0.0].repeat(LANDMARKS);
+            let mut set = |i: usize, x: f32, y: f32| {
+                landmarks[i * 3] = x;
+                landmarks[i * 3 + 1] = y;
+            };
+            set(0, low, low);
+            set(1, high, high);
+            set(EYE_CORNERS.0, 100.0, 100.0);
+            set(EYE_CORNERS.1, 156.0, 100.0);
+            if let Some(poison) = self.poison {
+                landmarks[0] = poison;
+            }
+            Ok(Mesh {
+                landmarks,
+                presence: self.presence.pop_front().unwrap_or(9.0),
+            })
+        }
+
+        fn blendshapes(&mut self, points: &[f32]) -> Result<Vec<f32>, Error> {
+            assert_eq!(points.len(), 146 * 2);
+            let mut values = vec![0.5; 52];
+            values[..3].copy_from_slice(&[-0.5, 1.5, f32::NAN]);
+            Ok(values)
+        }
+    }
+
+    const SURE_LOGIT: f32 = 3.0;
+    /// Above the least confidence, below [`SURE`].
+    const WEAK_LOGIT: f32 = 0.5;
+
+    fn analyzer(script: Script, max_faces: usize) -> Analyzer<Script> {
+        Analyzer::new(
+            script,
+            Options {
+                max_faces,
+                ..Options::default()
+            },
+        )
+    }
+
+    fn analyze_size(analyzer: &mut Analyzer<Script>, size: usize) -> Vec<Face> {
+        let data = vec![0; size * size];
+        let plane = Plane {
+            data: &data,
+            stride: size,
+        };
+        let image = ImageView::new(PixelFormat::Gray8, size, size, &[plane], YuvToRgb::bt601())
+            .expect("image");
+        analyzer.analyze(&image, &[]).expect("analysis")
+    }
+
+    fn ids(analyzer: &mut Analyzer<Script>) -> Vec<u64> {
+        let faces = analyze_size(analyzer, SIZE);
+        faces.iter().map(|f| f.track_id).collect()
+    }
+
+    #[test]
+    fn the_detector_rests_while_the_face_is_followed() {
+        let mut a = analyzer(
+            Script {
+                detections: [vec![(64.0, 64.0, SURE_LOGIT)]].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        let face = &analyze_size(&mut a, SIZE)[0];
+        // 20 of 128 is 40 of 256; the crop is 60 and the face two thirds of it.
+        assert_eq!(face.rect.center(), (128.0, 128.0));
+        assert!((face.rect.width - 40.0).abs() < 0.01, "{:?}", face.rect);
+        assert!(face.confidence > 0.99);
+        assert_eq!(face.blendshapes[..4], [0.0, 1.0, 0.0, 0.5]);
+        for _ in 0..5 {
+            assert_eq!(ids(&mut a), [1]);
+        }
+        assert_eq!((a.detector_runs(), a.networks().meshes), (1, 6));
+    }
+
+    #[test]
+    fn a_weak_detection_counts_when_it_is_found_again() {
+        let weak = || vec![(64.0, 64.0, WEAK_LOGIT)];
+        let mut a = analyzer(
+            Script {
+                detections: [weak(), vec![], weak(), weak()].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        assert!(ids(&mut a).is_empty(), "seen for the first time");
+        assert!(ids(&mut a).is_empty(), "not found again");
+        assert!(ids(&mut a).is_empty());
+        assert_eq!(ids(&mut a), [1]);
+        assert_eq!(ids(&mut a), [1]);
+        assert_eq!(a.detector_runs(), 4);
+    }
+
+    #[test]
+    fn a_detection_without_a_presence_is_no_face() {
+        let mut a = analyzer(
+            Script {
+                detections: vec![vec![(64.0, 64.0, SURE_LOGIT)]; 3].into(),
+                presence: [-1.0, f32::NAN, -0.1].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        for _ in 0..3 {
+            assert!(ids(&mut a).is_empty());
+        }
+    }
+
+    #[test]
+    fn many_false_detections_cost_few_looks() {
+        let everywhere: Vec<_> = (0..49)
+            .map(|i| {
+                (
+                    10.0 + (i % 7) as f32 * 18.0,
+                    10.0 + (i / 7) as f32 * 18.0,
+                    SURE_LOGIT,
+                )
+            })
+            .collect();
+        let mut a = analyzer(
+            Script {
+                detections: [everywhere].into(),
+                presence: vec![-9.0; 49].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        assert!(ids(&mut a).is_empty());
+        assert_eq!(a.networks().meshes, MAX_IN_VAIN);
+    }
+
+    #[test]
+    fn a_lost_face_comes_back_under_its_id_for_a_while() {
+        let here = || vec![(64.0, 64.0, SURE_LOGIT)];
+        let mut a = analyzer(
+            Script {
+                // Found; lost and not found again; found.
+                detections: [here(), vec![], here()].into(),
+                presence: [9.0, -9.0, 9.0].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        assert_eq!(ids(&mut a), [1]);
+        assert!(ids(&mut a).is_empty());
+        assert_eq!(ids(&mut a), [1]);
+        // Lost once more; long after, a face at this place may be anybody's.
+        a.networks.presence = [-9.0].into();
+        for _ in 0..=REMEMBERED {
+            assert!(ids(&mut a).is_empty());
+        }
+        a.networks.detections = [here()].into();
+        assert_eq!(ids(&mut a), [2]);
+    }
+
+    #[test]
+    fn a_face_found_in_the_same_picture_goes_on() {
+        let mut a = analyzer(
+            Script {
+                detections: [
+                    vec![(30.0, 64.0, SURE_LOGIT)],
+                    vec![(34.0, 64.0, SURE_LOGIT)],
+                ]
+                .into(),
+                presence: [9.0, -9.0, 9.0].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        assert_eq!(ids(&mut a), [1]);
+        assert_eq!(ids(&mut a), [1], "moved out of its crop");
+        assert_eq!(a.detector_runs(), 2);
+    }
+
+    #[test]
+    fn two_faces_are_two_and_one_is_not() {
+        let two = vec![
+            (30.0, 30.0, SURE_LOGIT),
+            (90.0, 90.0, SURE_LOGIT),
+            // The first once more.
+            (31.0, 30.0, SURE_LOGIT - 1.0),
+        ];
+        let mut a = analyzer(
+            Script {
+                detections: vec![two.clone(); 3].into(),
+                ..Script::default()
+            },
+            3,
+        );
+        assert_eq!(ids(&mut a), [1, 2]);
+        assert_eq!(ids(&mut a), [1, 2]);
+        // Fewer wanted: the longest known stays.
+        a.set_options(Options {
+            max_faces: 1,
+            ..Options::default()
+        });
+        assert_eq!(ids(&mut a), [1]);
+    }
+
+    #[test]
+    fn another_size_or_a_reset_starts_anew() {
+        let here = || vec![(64.0, 64.0, SURE_LOGIT)];
+        let mut a = analyzer(
+            Script {
+                detections: vec![here(); 3].into(),
+                ..Script::default()
+            },
+            1,
+        );
+        assert_eq!(ids(&mut a), [1]);
+        assert_eq!(analyze_size(&mut a, 100)[0].track_id, 2);
+        a.reset();
+        assert_eq!(analyze_size(&mut a, 100)[0].track_id, 3);
+    }
+
+    #[test]
+    fn landmarks_that_are_no_numbers_are_no_face() {
+        for poison in [f32::NAN, f32::INFINITY] {
+            let mut a = analyzer(
+                Script {
+                    detections: [vec![(64.0, 64.0, SURE_LOGIT)]].into(),
+                    poison: Some(poison),
+                    ..Script::default()
+                },
+                1,
+            );
+            assert!(ids(&mut a).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_region_from_elsewhere_replaces_the_detector() {
+        let mut a = analyzer(Script::default(), 1);
+        let data = vec![0; SIZE * SIZE];
+        let plane = Plane {
+            data: &data,
+            stride: SIZE,
+        };
+        let image = ImageView::new(PixelFormat::Gray8, SIZE, SIZE, &[plane], YuvToRgb::bt601())
+            .expect("image");
+        let region = Rect {
+            x: 50.0,
+            y: 60.0,
+            width: 40.0,
+            height: 30.0,
+        };
+        let faces = a.analyze(&image, &[region]).expect("analysis");
+        assert_eq!(faces[0].rect.center(), region.center());
+        assert_eq!(a.detector_runs(), 0);
+    }
+}

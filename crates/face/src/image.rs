@@ -1,0 +1,726 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Pixels as they lie in memory, and how to sample them.
+
+use super::geometry::Affine;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelFormat {
+    Rgb,
+    Bgr,
+    /// Four bytes, red first; the fourth is not looked at.
+    Rgbx,
+    /// Four bytes, blue first; the fourth is not looked at.
+    Bgrx,
+    Gray8,
+    I420,
+    Nv12,
+}
+
+impl PixelFormat {
+    fn planes(self) -> usize {
+        match self {
+            Self::I420 => 3,
+            Self::Nv12 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Bytes of one pixel of `plane`, and by how much the plane is halved.
+    fn plane_layout(self, plane: usize) -> (usize, usize) {
+        match (self, plane) {
+            (Self::Rgb | Self::Bgr, _) => (3, 1),
+            (Self::Rgbx | Self::Bgrx, _) => (4, 1),
+            (Self::Gray8, _) | (Self::I420 | Self::Nv12, 0) => (1, 1),
+            (Self::I420, _) => (1, 2),
+            (Self::Nv12, _) => (2, 2),
+        }
+    }
+}
+
+/// How 8-bit Y'CbCr becomes R'G'B'.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct YuvToRgb {
+    y_offset: f32,
+    y: f32,
+    r_v: f32,
+    g_u: f32,
+    g_v: f32,
+    b_u: f32,
+}
+
+impl YuvToRgb {
+    /// From the luma weights of red and blue; `full_range` is 0–255 instead of 16–235.
+    pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
+        let (y, c) = if full_range {
+            (1.0, 1.0)
+        } else {
+            (255.0 / 219.0, 255.0 / 224.0)
+        };
+        let kg = 1.0 - kr - kb;
+        Self {
+            y_offset: if full_range { 0.0 } else { 16.0 },
+            y: y as f32,
+            r_v: (2.0 * (1.0 - kr) * c) as f32,
+            g_u: (-2.0 * (1.0 - kb) * kb / kg * c) as f32,
+            g_v: (-2.0 * (1.0 - kr) * kr / kg * c) as f32,
+            b_u: (2.0 * (1.0 - kb) * c) as f32,
+        }
+    }
+
+    /// What standard-definition video uses.
+    pub fn bt601() -> Self {
+        Self::new(0.299, 0.114, false)
+    }
+
+    fn convert(&self, [y, u, v]: [f32; 3]) -> [f32; 3] {
+        let y = (y - self.y_offset) * self.y;
+        let (u, v) = (u - 128.0, v - 128.0);
+        [
+            y + self.r_v * v,
+            y + self.g_u * u + self.g_v * v,
+            y + self.b_u * u,
+        ]
+        .map(|c| c.clamp(0.0, 255.0))
+    }
+}
+
+/// One plane of an image: rows of bytes, `stride` bytes apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Plane<'a> {
+    pub data: &'a [u8],
+    pub stride: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    #[error("{format:?} image: expected {expected} planes, found {found}")]
+    Planes {
+        format: PixelFormat,
+        expected: usize,
+        found: usize,
+    },
+    #[error("{format:?} image: width and height must be at least 1, found {width}x{height}")]
+    Empty {
+        format: PixelFormat,
+        width: usize,
+        height: usize,
+    },
+    #[error(
+        "{format:?} image {width}x{height}, plane {plane}: expected rows of at least {row} bytes and {needed} bytes in all, found stride {stride} and {found} bytes"
+    )]
+    Short {
+        format: PixelFormat,
+        width: usize,
+        height: usize,
+        plane: usize,
+        row: usize,
+        needed: usize,
+        stride: usize,
+        found: usize,
+    },
+}
+
+/// An image in foreign memory. May hold every n-th pixel of the picture only; all
+/// coordinates are those of the whole picture.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageView<'a> {
+    format: PixelFormat,
+    size: (usize, usize),
+    held: (usize, usize),
+    step: usize,
+    planes: [Plane<'a>; 3],
+    yuv: YuvToRgb,
+}
+
+/// What a sample outside of the picture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Border {
+    /// The nearest pixel.
+    Replicate,
+    Black,
+}
+
+impl<'a> ImageView<'a> {
+    /// `planes` in the format's order; a 4:2:0 chroma plane has half the size, rounded up.
+    ///
+    /// # Errors
+    /// Says which plane is missing or too short: no later access can leave the slices.
+    pub fn new(
+        format: PixelFormat,
+        width: usize,
+        height: usize,
+        planes: &[Plane<'a>],
+        yuv: YuvToRgb,
+    ) -> Result<Self, ImageError> {
+        Self::stepped(format, (width, height), 1, planes, yuv)
+    }
+
+    fn stepped(
+        format: PixelFormat,
+        size: (usize, usize),
+        step: usize,
+        planes: &[Plane<'a>],
+        yuv: YuvToRgb,
+    ) -> Result<Self, ImageError> {
+        let (width, height) = held_size(size, step);
+        if width == 0 || height == 0 {
+            return Err(ImageError::Empty {
+                format,
+                width,
+                height,
+            });
+        }
+        if planes.len() != format.planes() {
+            return Err(ImageError::Planes {
+                format,
+                expected: format.planes(),
+                found: planes.len(),
+            });
+        }
+        let mut all = [planes[0]; 3];
+        for (i, plane) in planes.iter().enumerate() {
+            let (bytes, halved) = format.plane_layout(i);
+            let row = width.div_ceil(halved) * bytes;
+            let needed = plane.stride * (height.div_ceil(halved) - 1) + row;
+            if plane.stride < row || plane.data.len() < needed {
+                return Err(ImageError::Short {
+                    format,
+                    width,
+                    height,
+                    plane: i,
+                    row,
+                    needed,
+                    stride: plane.stride,
+                    found: plane.data.len(),
+                });
+            }
+            all[i] = *plane;
+        }
+        Ok(Self {
+            format,
+            size,
+            held: (width, height),
+            step,
+            planes: all,
+            yuv,
+        })
+    }
+
+    /// Width and height of the picture.
+    pub fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
+    /// Samples `size`×`size` points, bilinearly, into `out` as R, G, B triples in row
+    /// order; each is `value / 255 * scale + offset`.
+    pub(super) fn warp(
+        &self,
+        map: &Affine,
+        size: usize,
+        border: Border,
+        (scale, offset): (f32, f32),
+        out: &mut Vec<f32>,
+    ) {
+        let [p0, p1, p2] = self.planes;
+        let job = Warp {
+            // From the picture's coordinates to those of the pixels that are held.
+            map: map.shifted(-((self.step / 2) as f32), 1.0 / self.step as f32),
+            held: self.held,
+            size,
+            border,
+            scale: scale / 255.0,
+            offset,
+        };
+        let packed = |bytes, red, blue| Packed {
+            plane: p0,
+            bytes,
+            red,
+            blue,
+        };
+        match self.format {
+            PixelFormat::Rgb => job.run(&packed(3, 0, 2), out),
+            PixelFormat::Bgr => job.run(&packed(3, 2, 0), out),
+            PixelFormat::Rgbx => job.run(&packed(4, 0, 2), out),
+            PixelFormat::Bgrx => job.run(&packed(4, 2, 0), out),
+            PixelFormat::Gray8 => job.run(&Gray(p0), out),
+            PixelFormat::I420 => job.run(
+                &Yuv {
+                    luma: p0,
+                    u: p1,
+                    v: p2,
+                    bytes: 1,
+                    convert: self.yuv,
+                },
+                out,
+            ),
+            PixelFormat::Nv12 => job.run(
+                &Yuv {
+                    luma: p0,
+                    u: p1,
+                    v: Plane {
+                        data: &p1.data[1..],
+                        stride: p1.stride,
+                    },
+                    bytes: 2,
+                    convert: self.yuv,
+                },
+                out,
+            ),
+        }
+    }
+}
+
+/// Pixels of one memory layout, in its own colour space.
+trait Pixels {
+    fn at(&self, x: usize, y: usize) -> [f32; 3];
+    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3];
+}
+
+struct Packed<'a> {
+    plane: Plane<'a>,
+    bytes: usize,
+    red: usize,
+    blue: usize,
+}
+
+impl Pixels for Packed<'_> {
+    #[inline(always)]
+    fn at(&self, x: usize, y: usize) -> [f32; 3] {
+        let p = y * self.plane.stride + x * self.bytes;
+        let pixel = &self.plane.data[p..p + 3];
+        [
+            f32::from(pixel[self.red]),
+            f32::from(pixel[1]),
+            f32::from(pixel[self.blue]),
+        ]
+    }
+
+    #[inline(always)]
+    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3] {
+        value
+    }
+}
+
+struct Gray<'a>(Plane<'a>);
+
+impl Pixels for Gray<'_> {
+    #[inline(always)]
+    fn at(&self, x: usize, y: usize) -> [f32; 3] {
+        [f32::from(self.0.data[y * self.0.stride + x]); 3]
+    }
+
+    #[inline(always)]
+    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3] {
+        value
+    }
+}
+
+struct Yuv<'a> {
+    luma: Plane<'a>,
+    u: Plane<'a>,
+    v: Plane<'a>,
+    /// From one chroma sample to the next.
+    bytes: usize,
+    convert: YuvToRgb,
+}
+
+impl Pixels for Yuv<'_> {
+    #[inline(always)]
+    fn at(&self, x: usize, y: usize) -> [f32; 3] {
+        let chroma = x / 2 * self.bytes;
+        [
+            f32::from(self.luma.data[y * self.luma.stride + x]),
+            f32::from(self.u.data[y / 2 * self.u.stride + chroma]),
+            f32::from(self.v.data[y / 2 * self.v.stride + chroma]),
+        ]
+    }
+
+    #[inline(always)]
+    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3] {
+        self.convert.convert(value)
+    }
+}
+
+struct Warp {
+    map: Affine,
+    held: (usize, usize),
+    size: usize,
+    border: Border,
+    scale: f32,
+    offset: f32,
+}
+
+impl Warp {
+    fn run<P: Pixels>(&self, pixels: &P, out: &mut Vec<f32>) {
+        out.clear();
+        out.reserve(self.size * self.size * 3);
+        let (last_x, last_y) = ((self.held.0 - 1) as f32, (self.held.1 - 1) as f32);
+        for j in 0..self.size {
+            for i in 0..self.size {
+                let (x, y) = self.map.apply(i as f32, j as f32);
+                let inside = x >= 0.0 && y >= 0.0 && x <= last_x && y <= last_y;
+                let rgb = if inside || self.border == Border::Replicate {
+                    let (x, y) = (x.clamp(0.0, last_x), y.clamp(0.0, last_y));
+                    let (x0, y0) = (x as usize, y as usize);
+                    let (x1, y1) = ((x0 + 1).min(self.held.0 - 1), (y0 + 1).min(self.held.1 - 1));
+                    let (fx, fy) = (x - x0 as f32, y - y0 as f32);
+                    let (a, b) = (pixels.at(x0, y0), pixels.at(x1, y0));
+                    let (c, d) = (pixels.at(x0, y1), pixels.at(x1, y1));
+                    let mix = |k: usize| {
+                        let top = a[k] + (b[k] - a[k]) * fx;
+                        let bottom = c[k] + (d[k] - c[k]) * fx;
+                        top + (bottom - top) * fy
+                    };
+                    pixels.to_rgb([mix(0), mix(1), mix(2)])
+                } else {
+                    [0.0; 3]
+                };
+                out.extend(rgb.map(|c| c * self.scale + self.offset));
+            }
+        }
+    }
+}
+
+/// Pixels of a picture of `size` that are held when only every `step`-th is.
+fn held_size(size: (usize, usize), step: usize) -> (usize, usize) {
+    let held = |n: usize| (n + step - 1 - step / 2) / step;
+    (held(size.0), held(size.1))
+}
+
+/// A copy of an image that is small enough to make on a streaming thread: of large
+/// pictures only every n-th pixel of every n-th row is taken. Reuses its memory.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    data: Vec<u8>,
+    layout: Option<Layout>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    format: PixelFormat,
+    size: (usize, usize),
+    step: usize,
+    /// Offset and stride.
+    planes: [(usize, usize); 3],
+    yuv: YuvToRgb,
+}
+
+impl Snapshot {
+    /// Copies `image`, thinned by the smallest factor with which no more than
+    /// `max_bytes` are read (and a picture of at least one pixel is kept).
+    pub fn copy_from(&mut self, image: &ImageView<'_>, max_bytes: usize) {
+        // A copy of a copy would need steps that are multiples; nobody needs one.
+        debug_assert_eq!(image.step, 1);
+        let count = image.format.planes();
+        let geometry = |step: usize| {
+            let (width, height) = held_size(image.size, step);
+            let mut planes = [(0, 0, 0); 3];
+            for (i, plane) in planes.iter_mut().enumerate().take(count) {
+                let (bytes, halved) = image.format.plane_layout(i);
+                *plane = (
+                    width.div_ceil(halved) * bytes,
+                    height.div_ceil(halved),
+                    bytes,
+                );
+            }
+            planes
+        };
+        let bytes = |step| geometry(step).iter().map(|p| p.0 * p.1).sum::<usize>();
+        let largest = image.size.0.min(image.size.1).max(1);
+        let step = (1..largest)
+            // Rows that are left out are not read, pixels within a row are.
+            .find(|step| bytes(*step) * step <= max_bytes)
+            .unwrap_or(largest);
+
+        let planes = geometry(step);
+        let total = bytes(step);
+        self.data.resize(total, 0);
+        let mut layout = [(0, 0); 3];
+        let mut rest = self.data.as_mut_slice();
+        let mut offset = 0;
+        for (i, (row, rows, bytes)) in planes.into_iter().enumerate().take(count) {
+            let (target, tail) = rest.split_at_mut(row * rows);
+            rest = tail;
+            let source = image.planes[i];
+            let source_rows = image.size.1.div_ceil(image.format.plane_layout(i).1);
+            for (j, target) in target.chunks_exact_mut(row).enumerate() {
+                let line = (j * step + step / 2).min(source_rows - 1);
+                let line = &source.data[line * source.stride..];
+                match (step, bytes) {
+                    (1, _) => target.copy_from_slice(&line[..row]),
+                    (_, 1) => thin::<1>(line, target, step),
+                    (_, 2) => thin::<2>(line, target, step),
+                    (_, 3) => thin::<3>(line, target, step),
+                    _ => thin::<4>(line, target, step),
+                }
+            }
+            layout[i] = (offset, row);
+            offset += row * rows;
+        }
+        self.layout = Some(Layout {
+            format: image.format,
+            size: image.size,
+            step,
+            planes: layout,
+            yuv: image.yuv,
+        });
+    }
+
+    /// What was copied last; `None` before the first copy.
+    pub fn view(&self) -> Option<ImageView<'_>> {
+        let layout = self.layout?;
+        let planes = layout.planes.map(|(offset, stride)| Plane {
+            data: &self.data[offset..],
+            stride,
+        });
+        ImageView::stepped(
+            layout.format,
+            layout.size,
+            layout.step,
+            &planes[..layout.format.planes()],
+            layout.yuv,
+        )
+        .ok()
+    }
+}
+
+/// Takes every `step`-th pixel of `line`, from the middle of the first group on.
+fn thin<const BYTES: usize>(line: &[u8], target: &mut [u8], step: usize) {
+    let (pixels, _) = line.as_chunks::<BYTES>();
+    let (target, _) = target.as_chunks_mut::<BYTES>();
+    // Known steps make loops that the compiler unrolls; this runs on a streaming thread.
+    let done = match step {
+        2 => thin_groups::<BYTES, 2>(pixels, target),
+        3 => thin_groups::<BYTES, 3>(pixels, target),
+        4 => thin_groups::<BYTES, 4>(pixels, target),
+        5 => thin_groups::<BYTES, 5>(pixels, target),
+        6 => thin_groups::<BYTES, 6>(pixels, target),
+        _ => 0,
+    };
+    for (i, pixel) in target.iter_mut().enumerate().skip(done) {
+        // The last chroma sample may have no pixel of its own.
+        *pixel = pixels[(i * step + step / 2).min(pixels.len() - 1)];
+    }
+}
+
+/// Does the whole groups; returns how many there were.
+fn thin_groups<const BYTES: usize, const STEP: usize>(
+    pixels: &[[u8; BYTES]],
+    target: &mut [[u8; BYTES]],
+) -> usize {
+    let (groups, _) = pixels.as_chunks::<STEP>();
+    let count = groups.len().min(target.len());
+    for (pixel, group) in target.iter_mut().zip(groups) {
+        *pixel = group[STEP / 2];
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Roi;
+
+    const PLAIN: (f32, f32) = (255.0, 0.0);
+
+    /// The same gradient picture in every format, rows padded by 5 bytes.
+    fn picture(format: PixelFormat, width: usize, height: usize) -> Vec<(Vec<u8>, usize)> {
+        let value = |x: usize, y: usize| (40 + x * 3 + y * 2) as u8;
+        (0..format.planes())
+            .map(|plane| {
+                let (bytes, halved) = format.plane_layout(plane);
+                let (w, h) = (width.div_ceil(halved), height.div_ceil(halved));
+                let stride = w * bytes + 5;
+                let mut data = vec![7; stride * h];
+                for y in 0..h {
+                    for x in 0..w {
+                        for b in 0..bytes {
+                            data[y * stride + x * bytes + b] = match plane {
+                                0 => value(x, y),
+                                _ => 128,
+                            };
+                        }
+                    }
+                }
+                (data, stride)
+            })
+            .collect()
+    }
+
+    fn planes(data: &[(Vec<u8>, usize)]) -> Vec<Plane<'_>> {
+        data.iter()
+            .map(|(data, stride)| Plane {
+                data,
+                stride: *stride,
+            })
+            .collect()
+    }
+
+    const ALL: [PixelFormat; 7] = [
+        PixelFormat::Rgb,
+        PixelFormat::Bgr,
+        PixelFormat::Rgbx,
+        PixelFormat::Bgrx,
+        PixelFormat::Gray8,
+        PixelFormat::I420,
+        PixelFormat::Nv12,
+    ];
+
+    #[test]
+    fn every_format_shows_the_same_picture() {
+        for format in ALL {
+            // Odd sizes: the last chroma sample serves one pixel.
+            let data = picture(format, 21, 13);
+            let view = ImageView::new(
+                format,
+                21,
+                13,
+                &planes(&data),
+                YuvToRgb::new(0.299, 0.114, true),
+            )
+            .expect("view");
+            let mut out = Vec::new();
+            let map = Affine {
+                origin: (2.5, 3.0),
+                dx: (2.0, 0.0),
+                dy: (0.0, 1.0),
+            };
+            view.warp(&map, 4, Border::Replicate, PLAIN, &mut out);
+            for j in 0..4 {
+                for i in 0..4 {
+                    let expected = 40.0 + (2.5 + 2.0 * i as f32) * 3.0 + (3.0 + j as f32) * 2.0;
+                    for c in 0..3 {
+                        let got = out[(j * 4 + i) * 3 + c];
+                        assert!((got - expected).abs() < 1e-3, "{format:?} {got} {expected}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn channel_order_is_respected() {
+        let sample = |format, pixel: &[u8]| {
+            let plane = Plane {
+                data: pixel,
+                stride: pixel.len(),
+            };
+            let view =
+                ImageView::new(format, 1, 1, &[plane], YuvToRgb::bt601()).expect("one pixel");
+            let mut out = Vec::new();
+            view.warp(
+                &Affine {
+                    origin: (0.0, 0.0),
+                    dx: (1.0, 0.0),
+                    dy: (0.0, 1.0),
+                },
+                1,
+                Border::Black,
+                PLAIN,
+                &mut out,
+            );
+            out
+        };
+        assert_eq!(sample(PixelFormat::Rgb, &[1, 2, 3]), [1.0, 2.0, 3.0]);
+        assert_eq!(sample(PixelFormat::Bgr, &[1, 2, 3]), [3.0, 2.0, 1.0]);
+        assert_eq!(sample(PixelFormat::Rgbx, &[1, 2, 3, 9]), [1.0, 2.0, 3.0]);
+        assert_eq!(sample(PixelFormat::Bgrx, &[1, 2, 3, 9]), [3.0, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn video_range_colours_come_out_right() {
+        // Red in BT.601, video range, as colour-bar generators make it.
+        let rgb = YuvToRgb::bt601().convert([81.0, 90.0, 240.0]);
+        for (got, expected) in rgb.into_iter().zip([254.0, 0.0, 0.0]) {
+            assert!((got - expected).abs() < 2.0, "{rgb:?}");
+        }
+        assert_eq!(
+            YuvToRgb::bt601().convert([16.0, 128.0, 128.0]),
+            [0.0, 0.0, 0.0]
+        );
+        let blue = YuvToRgb::new(0.2126, 0.0722, false).convert([32.0, 240.0, 118.0]);
+        assert!(
+            blue[0] < 2.0 && blue[1] < 2.0 && blue[2] > 252.0,
+            "{blue:?}"
+        );
+    }
+
+    #[test]
+    fn outside_is_black_or_the_edge() {
+        let data = vec![200; 16];
+        let plane = Plane {
+            data: &data,
+            stride: 4,
+        };
+        let view =
+            ImageView::new(PixelFormat::Gray8, 4, 4, &[plane], YuvToRgb::bt601()).expect("view");
+        let far = Affine {
+            origin: (-9.0, 1.0),
+            dx: (1.0, 0.0),
+            dy: (0.0, 1.0),
+        };
+        let mut out = Vec::new();
+        view.warp(&far, 1, Border::Black, (2.0, -1.0), &mut out);
+        assert_eq!(out, [-1.0; 3]);
+        view.warp(&far, 1, Border::Replicate, PLAIN, &mut out);
+        assert_eq!(out, [200.0; 3]);
+    }
+
+    #[test]
+    fn a_snapshot_samples_like_the_picture() {
+        for format in ALL {
+            for (width, height) in [(40, 30), (41, 33), (1, 1), (2, 3)] {
+                let data = picture(format, width, height);
+                let view = ImageView::new(format, width, height, &planes(&data), YuvToRgb::bt601())
+                    .expect("view");
+                let whole: usize = data.iter().map(|(d, _)| d.len()).sum();
+                for (max, step) in [(whole, 1), (whole / 2, 2), (whole / 3, 3), (1, 30)] {
+                    let mut snapshot = Snapshot::default();
+                    assert!(snapshot.view().is_none());
+                    snapshot.copy_from(&view, max);
+                    let thinned = snapshot.view().expect("copied");
+                    assert_eq!(thinned.size(), (width, height));
+                    if (width, height) != (40, 30) || max == 1 {
+                        continue;
+                    }
+                    assert_eq!(thinned.step, step);
+                    let roi = Roi {
+                        center: (20.0, 15.0),
+                        side: 16.0,
+                        angle: 0.3,
+                    };
+                    let (mut a, mut b) = (Vec::new(), Vec::new());
+                    view.warp(&roi.map(8), 8, Border::Replicate, PLAIN, &mut a);
+                    thinned.warp(&roi.map(8), 8, Border::Replicate, PLAIN, &mut b);
+                    for (a, b) in a.iter().zip(&b) {
+                        assert!((a - b).abs() < 1e-2, "{format:?} {max}: {a} {b}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_memory_is_refused_by_name() {
+        let plane = |data| Plane { data, stride: 4 };
+        let make = |planes: &[Plane]| {
+            ImageView::new(PixelFormat::I420, 4, 4, planes, YuvToRgb::bt601())
+                .expect_err("must be refused")
+                .to_string()
+        };
+        assert!(make(&[plane(&[0; 16])]).contains("expected 3 planes, found 1"));
+        let text = make(&[plane(&[0; 16]), plane(&[0; 6]), plane(&[0; 5])]);
+        assert!(
+            text.contains("plane 2") && text.contains("6 bytes") && text.contains("5 bytes"),
+            "{text}"
+        );
+        let empty = ImageView::new(
+            PixelFormat::Gray8,
+            0,
+            4,
+            &[plane(&[0; 16])],
+            YuvToRgb::bt601(),
+        );
+        assert!(matches!(empty, Err(ImageError::Empty { .. })));
+    }
+}

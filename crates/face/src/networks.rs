@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The three networks, and their contracts.
+
+use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS, detector};
+use onnx::{
+    Error, ModelSource, Provider, Runtime, Session, SessionOptions, Tensor, TensorSpec, Terminator,
+};
+use std::path::{Path, PathBuf};
+
+/// Side of the crop that Face Mesh takes.
+pub(super) const CROP: usize = 256;
+
+/// What a directory of face models holds.
+pub const MODEL_FILES: [&str; 3] = [
+    "face_detector.onnx",
+    "face_landmarks_detector.onnx",
+    "face_blendshapes.onnx",
+];
+
+/// The graph of Face Mesh leaves its batch open under this name.
+const MESH_BATCH: &str = "unk__2002";
+
+/// One answer of Face Mesh.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mesh {
+    /// `[478 * 3]`: x, y, z in pixels of the 256×256 crop.
+    pub landmarks: Vec<f32>,
+    /// Logit of "there is a face in the crop".
+    pub presence: f32,
+}
+
+/// What the analysis asks of its networks.
+pub trait Networks {
+    /// `image`: `[128, 128, 3]`, −1…1. Returns regressors `[896, 16]` and logits `[896]`.
+    fn detect(&mut self, image: &[f32]) -> Result<(Vec<f32>, Vec<f32>), Error>;
+    /// `crop`: `[256, 256, 3]`, 0…1.
+    fn mesh(&mut self, crop: &[f32]) -> Result<Mesh, Error>;
+    /// `points`: `[146, 2]`, pixels of the picture. Returns 52 values, 0…1.
+    fn blendshapes(&mut self, points: &[f32]) -> Result<Vec<f32>, Error>;
+}
+
+/// The networks on ONNX Runtime.
+pub struct FaceModels {
+    detector: Session,
+    mesh: Session,
+    blendshapes: Session,
+}
+
+impl FaceModels {
+    /// Reads the [`MODEL_FILES`] in `directory`.
+    ///
+    /// # Errors
+    /// [`Error::File`] names a file that cannot be read, [`Error::Graph`] one that is
+    /// no ONNX, [`Error::Contract`] one with other inputs or outputs; [`Error::Provider`].
+    pub fn load(
+        runtime: &Runtime,
+        directory: &Path,
+        provider: Provider,
+        engine_cache: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let options = SessionOptions {
+            provider,
+            engine_cache,
+            fixed_dims: vec![(MESH_BATCH.into(), 1)],
+            ..Default::default()
+        };
+        let open = |file: &str, input: &[usize], outputs: &[&[usize]]| {
+            let path = directory.join(file);
+            let bytes = std::fs::read(&path).map_err(|e| Error::File {
+                path: path.clone(),
+                reason: format!(
+                    "{e}; expected the face models {}; set the property model to the directory that holds them",
+                    MODEL_FILES.join(", ")
+                ),
+            })?;
+            let name = path.display().to_string();
+            let source = ModelSource {
+                name: &name,
+                bytes: &bytes,
+            };
+            let session = runtime.session(source, &options)?;
+            check(&name, "input", session.inputs(), &[input])?;
+            check(&name, "output", session.outputs(), outputs)?;
+            Ok(session)
+        };
+        let (n, side) = (detector::ANCHORS, detector::INPUT);
+        Ok(Self {
+            detector: open(
+                MODEL_FILES[0],
+                &[1, side, side, 3],
+                &[&[1, n, detector::VALUES], &[1, n, 1]],
+            )?,
+            mesh: open(
+                MODEL_FILES[1],
+                &[1, CROP, CROP, 3],
+                &[&[1, 1, 1, LANDMARKS * 3], &[1, 1, 1, 1]],
+            )?,
+            blendshapes: open(
+                MODEL_FILES[2],
+                &[1, BLENDSHAPE_LANDMARKS.len(), 2],
+                &[&[BLENDSHAPES.len()]],
+            )?,
+        })
+    }
+
+    fn sessions(&self) -> [&Session; 3] {
+        [&self.detector, &self.mesh, &self.blendshapes]
+    }
+
+    /// Where Face Mesh, nearly all of the work, runs.
+    pub fn active_provider(&self) -> &'static str {
+        self.mesh.active_provider()
+    }
+
+    /// Why higher rungs of the provider ladder were left, each reason once.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = Vec::new();
+        for warning in self.sessions().into_iter().flat_map(|s| s.warnings()) {
+            if !warnings.contains(warning) {
+                warnings.push(warning.clone());
+            }
+        }
+        warnings
+    }
+
+    /// Handles that end a run from another thread.
+    pub fn terminators(&self) -> Vec<Terminator> {
+        self.sessions().map(Session::terminator).into()
+    }
+}
+
+/// The first tensors of a graph must have these shapes.
+fn check(
+    model: &str,
+    role: &'static str,
+    found: &[TensorSpec],
+    expected: &[&[usize]],
+) -> Result<(), Error> {
+    let fits =
+        found.len() >= expected.len() && found.iter().zip(expected).all(|(f, e)| f.accepts(e));
+    if fits {
+        return Ok(());
+    }
+    Err(Error::Contract {
+        model: model.to_string(),
+        role,
+        what: "shapes".into(),
+        expected: format!("{expected:?}; use the face models that come with the plugin"),
+        found: found
+            .iter()
+            .map(|f| format!("{} {}", f.name, f.shape_text()))
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+fn run(session: &mut Session, shape: &[usize], data: &[f32]) -> Result<Vec<Tensor>, Error> {
+    let name = session
+        .inputs()
+        .first()
+        .map(|i| i.name.clone())
+        .unwrap_or_default();
+    session.run(&[(&name, shape, data)])
+}
+
+impl Networks for FaceModels {
+    fn detect(&mut self, image: &[f32]) -> Result<(Vec<f32>, Vec<f32>), Error> {
+        let side = detector::INPUT;
+        let mut out = run(&mut self.detector, &[1, side, side, 3], image)?.into_iter();
+        let mut next = || out.next().map(|t| t.data).unwrap_or_default();
+        Ok((next(), next()))
+    }
+
+    fn mesh(&mut self, crop: &[f32]) -> Result<Mesh, Error> {
+        let mut out = run(&mut self.mesh, &[1, CROP, CROP, 3], crop)?.into_iter();
+        let mut next = || out.next().map(|t| t.data).unwrap_or_default();
+        Ok(Mesh {
+            landmarks: next(),
+            presence: next().first().copied().unwrap_or(f32::NEG_INFINITY),
+        })
+    }
+
+    fn blendshapes(&mut self, points: &[f32]) -> Result<Vec<f32>, Error> {
+        let shape = [1, BLENDSHAPE_LANDMARKS.len(), 2];
+        let mut out = run(&mut self.blendshapes, &shape, points)?.into_iter();
+        Ok(out.next().map(|t| t.data).unwrap_or_default())
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MPL-2.0
+/**
+ * provider-lsldeviceprovider:
+ *
+ * Lists the streams of the Lab Streaming Layer (LSL) on the network as devices of the
+ * class `Source/Physio`. The properties of a device are `name`, `type`, `source-id`,
+ * `hostname`, `uid`, `session-id`, `channels`, `rate` and `format`; its element is a
+ * `lslsrc` that receives this stream and no other.
+ *
+ * Streams answer within a second: so long a probe or the start of a monitor takes. Without
+ * liblsl there are no devices, and a warning in the debug log says why.
+ *
+ * ## Example
+ * |[
+ * gst-device-monitor-1.0 Source/Physio
+ * ]| Lists all streams.
+ *
+ * Since: plugins-mvp-0.1.0
+ */
+use super::LslDevice;
+use gst::{glib, prelude::*, subclass::prelude::*};
+use lsl::{Library, Resolver};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "lsldeviceprovider",
+        gst::DebugColorFlags::empty(),
+        Some("Lab Streaming Layer device provider"),
+    )
+});
+
+pub const CLASS: &str = "Source/Physio";
+/// All streams that can be reached answer within this.
+const SETTLE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(250);
+/// A stream that did not answer for so long is gone.
+const FORGET: Duration = Duration::from_secs(5);
+
+/// Ends the watching thread.
+#[derive(Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// False when it is time to end.
+    fn sleep(&self, time: Duration) -> bool {
+        let stopped = lock(&self.stopped);
+        let (stopped, _) = self
+            .changed
+            .wait_timeout_while(stopped, time, |stopped| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        !*stopped
+    }
+
+    fn stop(&self) {
+        *lock(&self.stopped) = true;
+        self.changed.notify_all();
+    }
+}
+
+#[derive(Default)]
+pub struct LslDeviceProvider {
+    watch: Mutex<Option<(Arc<Stop>, JoinHandle<()>)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for LslDeviceProvider {
+    const NAME: &'static str = "GstLslDeviceProvider";
+    type Type = super::LslDeviceProvider;
+    type ParentType = gst::DeviceProvider;
+}
+
+impl ObjectImpl for LslDeviceProvider {}
+impl GstObjectImpl for LslDeviceProvider {}
+
+impl DeviceProviderImpl for LslDeviceProvider {
+    fn metadata() -> Option<&'static gst::subclass::DeviceProviderMetadata> {
+        static METADATA: LazyLock<gst::subclass::DeviceProviderMetadata> = LazyLock::new(|| {
+            gst::subclass::DeviceProviderMetadata::new(
+                "LSL device provider",
+                CLASS,
+                "Lists the streams of the Lab Streaming Layer (LSL)",
+                "The gst-plugin-mvp authors",
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn probe(&self) -> Vec<gst::Device> {
+        let Some(resolver) = self.resolver() else {
+            return Vec::new();
+        };
+        std::thread::sleep(SETTLE);
+        resolver
+            .results()
+            .iter()
+            .filter_map(|info| LslDevice::new(info.describe()))
+            .map(Cast::upcast)
+            .collect()
+    }
+
+    fn start(&self) -> Result<(), gst::LoggableError> {
+        let Some(resolver) = self.resolver() else {
+            return Ok(());
+        };
+        let stop = Arc::<Stop>::default();
+        let mut known = Known::default();
+        // Who lists the devices after the start finds them.
+        std::thread::sleep(SETTLE);
+        known.update(&self.obj(), &resolver);
+        let thread = std::thread::Builder::new()
+            .name("lsl-devices".into())
+            .spawn({
+                let stop = stop.clone();
+                let provider = self.obj().downgrade();
+                move || {
+                    while stop.sleep(POLL) {
+                        let Some(provider) = provider.upgrade() else {
+                            break;
+                        };
+                        known.update(&provider, &resolver);
+                    }
+                }
+            })
+            .map_err(|e| gst::loggable_error!(CAT, "No thread to watch the network: {e}"))?;
+        *lock(&self.watch) = Some((stop, thread));
+        Ok(())
+    }
+
+    fn stop(&self) {
+        let watch = lock(&self.watch).take();
+        if let Some((stop, thread)) = watch {
+            stop.stop();
+            // The thread itself may hold the last reference for a moment.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl LslDeviceProvider {
+    fn resolver(&self) -> Option<Resolver> {
+        let resolver = Library::load(None).and_then(|library| Resolver::new(library, None, FORGET));
+        resolver
+            .inspect_err(|e| gst::warning!(CAT, imp = self, "No LSL devices: {e}"))
+            .ok()
+    }
+}
+
+/// The devices that were told of, by the uid of the stream.
+#[derive(Default)]
+struct Known(HashMap<String, Option<LslDevice>>);
+
+impl Known {
+    fn update(&mut self, provider: &super::LslDeviceProvider, resolver: &Resolver) {
+        let found = resolver.results();
+        let uids: Vec<String> = found.iter().map(|info| info.uid()).collect();
+        self.0.retain(|uid, device| {
+            let there = uids.contains(uid);
+            if let (false, Some(device)) = (there, device) {
+                gst::info!(CAT, obj = provider, "Gone: {}", device.display_name());
+                provider.device_remove(device);
+            }
+            there
+        });
+        for (uid, info) in uids.into_iter().zip(found) {
+            self.0.entry(uid).or_insert_with(|| {
+                let stream = info.describe();
+                gst::info!(CAT, obj = provider, "Found {stream}");
+                let device = LslDevice::new(stream);
+                match &device {
+                    Some(device) => provider.device_add(device),
+                    None => gst::warning!(CAT, obj = provider, "Its format is unknown"),
+                }
+                device
+            });
+        }
+    }
+}

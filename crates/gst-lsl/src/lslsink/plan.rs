@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What stream the caps and the properties ask for.
+
+use crate::stream::caps::{
+    AUDIO, FIRST_FRAME_TIME, LSL, TEXT, format_of_name, template as source_template,
+};
+use lsl::NewStream;
+use stream_info::Format;
+
+/// What the user asked for; unset is up to the caps.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    pub name: Option<String>,
+    pub stream_type: Option<String>,
+    pub source_id: Option<String>,
+    pub labels: Option<String>,
+    pub units: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub name: String,
+    pub stream_type: String,
+    pub source_id: String,
+    pub channels: usize,
+    /// Samples per second, 0 for irregular.
+    pub rate: f64,
+    pub format: Format,
+    /// One per channel, or none.
+    labels: Vec<String>,
+    units: Vec<String>,
+    first_frame_time: Option<f64>,
+}
+
+/// The caps of `lslsrc`; audio with any channel positions.
+pub fn template() -> gst::Caps {
+    let mut caps = source_template();
+    for s in caps.make_mut().iter_mut() {
+        if s.name() == AUDIO {
+            s.remove_field("channel-mask");
+        }
+    }
+    caps
+}
+
+impl Plan {
+    /// `own_name`: the stream's name unless the user gave one; `host`: makes the source
+    /// id unique among machines unless the user gave one.
+    ///
+    /// # Errors
+    /// What about the caps or the properties does not fit, and what would.
+    pub fn new(
+        caps: &gst::CapsRef,
+        wish: &Wish,
+        own_name: &str,
+        host: &str,
+    ) -> Result<Self, String> {
+        let bad = |what: &str| format!("the caps {caps} {what}");
+        let s = caps.structure(0).ok_or_else(|| bad("are empty"))?;
+        let channels = || {
+            let channels = s.get::<i32>("channels").ok();
+            channels
+                .and_then(|c| usize::try_from(c).ok())
+                .filter(|c| *c > 0)
+                .ok_or_else(|| bad("have no channels"))
+        };
+        let format = s
+            .get::<&str>("format")
+            .ok()
+            .and_then(format_of_name)
+            .ok_or_else(|| bad("have no format that a LSL stream can carry"))?;
+        let from_caps = |field| {
+            s.get::<&str>(field)
+                .ok()
+                .map(String::from)
+                .filter(|t| !t.is_empty())
+        };
+        let labels = list(wish.labels.as_deref(), from_caps("channel-labels"));
+        let units = list(wish.units.as_deref(), from_caps("units"));
+        let (channels, rate, usual_type) = match s.name().as_str() {
+            LSL => {
+                let rate = s
+                    .get::<gst::Fraction>("rate")
+                    .map_err(|_| bad("have no rate"))?;
+                let rate = f64::from(rate.numer()) / f64::from(rate.denom());
+                (channels()?, rate, "")
+            }
+            AUDIO => {
+                let rate: i32 = s.get("rate").map_err(|_| bad("have no rate"))?;
+                (channels()?, f64::from(rate), "Audio")
+            }
+            // The lines of a text are its channels; only their labels tell how many.
+            TEXT => (labels.1.len().max(1), 0.0, "Markers"),
+            _ => return Err(bad("are nothing that a LSL stream can carry")),
+        };
+        for ((from, texts), what) in [(&labels, "channel-labels"), (&units, "units")] {
+            if !texts.is_empty() && texts.len() != channels {
+                return Err(format!(
+                    "the {from} {what} has {} entries ('{}'), the stream has {channels} \
+                     channel(s); give one entry per channel, separated by commas",
+                    texts.len(),
+                    texts.join(",")
+                ));
+            }
+        }
+        let name = wish.name.clone().unwrap_or_else(|| own_name.to_string());
+        Ok(Self {
+            stream_type: wish
+                .stream_type
+                .clone()
+                .or_else(|| from_caps("stream-type"))
+                .unwrap_or_else(|| usual_type.into()),
+            source_id: wish
+                .source_id
+                .clone()
+                .unwrap_or_else(|| format!("{host}:{name}")),
+            name,
+            channels,
+            rate,
+            format,
+            labels: labels.1,
+            units: units.1,
+            first_frame_time: s.get(FIRST_FRAME_TIME).ok(),
+        })
+    }
+
+    /// Hands the plan to `make` in the form that liblsl wants.
+    pub fn with<T>(&self, make: impl FnOnce(&NewStream) -> T) -> T {
+        let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
+        let units: Vec<&str> = self.units.iter().map(String::as_str).collect();
+        make(&NewStream {
+            name: &self.name,
+            stream_type: &self.stream_type,
+            source_id: &self.source_id,
+            channels: self.channels,
+            rate: self.rate,
+            format: self.format,
+            labels: &labels,
+            units: &units,
+            offset_mean: None,
+            first_frame_time: self.first_frame_time,
+        })
+    }
+}
+
+/// A comma list and where it is from; the property wins.
+fn list(property: Option<&str>, caps: Option<String>) -> (&'static str, Vec<String>) {
+    let split = |text: &str| text.split(',').map(|t| t.trim().to_string()).collect();
+    match (property, caps) {
+        (Some(text), _) => ("property", split(text)),
+        (None, Some(text)) => ("caps field", split(&text)),
+        (None, None) => ("", Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::str::FromStr;
+
+    fn plan(caps: &str, wish: &Wish) -> Result<Plan, String> {
+        gst::init().expect("gst");
+        let caps = gst::Caps::from_str(caps).expect("caps");
+        assert!(caps.is_subset(&template()), "{caps}");
+        Plan::new(&caps, wish, "lslsink0", "host")
+    }
+
+    const EDA: &str = "application/x-lsl,format=F32LE,layout=interleaved,channels=2,\
+        rate=256/5,stream-type=EDA,channel-labels=(string)\"a,b\",units=(string)\"uS,\"";
+
+    #[test]
+    fn caps_describe_the_stream() {
+        let p = plan(EDA, &Wish::default()).expect("plan");
+        assert_eq!((p.channels, p.rate, p.format), (2, 51.2, Format::F32));
+        assert_eq!((&*p.name, &*p.stream_type), ("lslsink0", "EDA"));
+        assert_eq!(p.source_id, "host:lslsink0");
+        assert_eq!(
+            (p.labels, p.units),
+            (vec!["a".into(), "b".into()], vec!["uS".into(), "".into()])
+        );
+        let p = plan(
+            "audio/x-raw,format=S16LE,layout=interleaved,channels=1,rate=100",
+            &Wish::default(),
+        )
+        .expect("plan");
+        assert_eq!((p.rate, p.format), (100.0, Format::I16));
+        assert_eq!((&*p.stream_type, p.labels.len()), ("Audio", 0));
+        let p = plan("text/x-raw,format=utf8", &Wish::default()).expect("plan");
+        assert_eq!((p.channels, p.rate, p.format), (1, 0.0, Format::Text));
+        assert_eq!(p.stream_type, "Markers");
+    }
+
+    #[test]
+    fn properties_override_the_caps() {
+        let wish = Wish {
+            name: Some("n".into()),
+            stream_type: Some("t".into()),
+            source_id: Some("i".into()),
+            labels: Some("x, y".into()),
+            units: Some("mV,mV".into()),
+        };
+        let p = plan(EDA, &wish).expect("plan");
+        assert_eq!((&*p.name, &*p.stream_type, &*p.source_id), ("n", "t", "i"));
+        assert_eq!((&*p.labels[1], &*p.units[1]), ("y", "mV"));
+        p.with(|new| assert_eq!((new.labels, new.channels), (&["x", "y"][..], 2)));
+    }
+
+    #[test]
+    fn lists_that_do_not_fit_are_named() {
+        let wish = Wish {
+            labels: Some("x,y,z".into()),
+            ..Wish::default()
+        };
+        let e = plan(EDA, &wish).expect_err("three for two");
+        assert!(
+            e.contains("property channel-labels has 3") && e.contains("2 channel"),
+            "{e}"
+        );
+        let caps = EDA.replace("\"uS,\"", "\"uS\"");
+        let e = plan(&caps, &Wish::default()).expect_err("one for two");
+        assert!(e.contains("caps field units has 1"), "{e}");
+        let wish = Wish {
+            labels: Some("x,y,z".into()),
+            ..Wish::default()
+        };
+        let p = plan("text/x-raw,format=utf8", &wish).expect("lines are channels");
+        assert_eq!(p.channels, 3);
+    }
+}

@@ -1,0 +1,924 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The thread that finds the stream, opens it, watches over it and finds it again. It holds
+//! only a weak reference to the element and hands everything over through [`Shared`].
+//!
+//! Samples of an open stream are read by the streaming thread itself ([`Shared::next`]): a
+//! thread in between would cost more than all that is done with them. Only while the
+//! streaming thread is held up elsewhere, the receiver reads in its place.
+
+use super::{OnLost, imp::CAT};
+use crate::stream::caps;
+use gst::{glib, prelude::*};
+use lsl::{Chunk, Correction, Error, Inlet, Library, Query, Resolver, StreamInfo};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use stream_info::Description;
+
+/// How often the receiver looks after an open stream; it is called when there is news.
+const TICK: Duration = Duration::from_secs(1);
+/// A streaming thread that did not read for so long, seconds at most, is held up.
+const HELD_UP: f64 = 1.0;
+/// How long reading waits for a sample before it looks whether it should stop.
+const READ: Duration = Duration::from_millis(100);
+/// How often everything that cannot be interrupted looks whether it should stop.
+const SLICE: Duration = Duration::from_millis(50);
+const RESOLVE_POLL: Duration = Duration::from_millis(10);
+/// A stream that does not answer any more is forgotten after this.
+const FORGET: Duration = Duration::from_secs(2);
+/// After the first match, others have this long to answer too.
+const SETTLE: Duration = Duration::from_millis(200);
+/// When nothing matched for this long, a look at all streams tells the user why.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
+const SAY_AGAIN: Duration = Duration::from_secs(5);
+/// Asking for the description or the data can hang: then all is done anew.
+const CONNECT: Duration = Duration::from_secs(5);
+const FIRST_CORRECTION: Duration = Duration::from_millis(20);
+const NEXT_CORRECTION: Duration = Duration::from_millis(500);
+/// What waits for the streaming thread at most, seconds.
+pub const QUEUE: f64 = 10.0;
+
+pub struct Config {
+    pub query: Query,
+    pub channels: String,
+    /// `None`: for ever.
+    pub resolve_timeout: Option<Duration>,
+    /// `None`: never.
+    pub data_timeout: Option<Duration>,
+    pub on_lost: OnLost,
+}
+
+/// A stream that was found and opened.
+pub struct Connected {
+    pub description: Description,
+    pub xml: String,
+    /// The channels to keep, in order.
+    pub channels: Vec<usize>,
+}
+
+pub enum Item {
+    Connected(Box<Connected>),
+    Chunk {
+        chunk: Chunk,
+        /// When it was read, seconds on our LSL clock, and how long it may have lain
+        /// unread.
+        arrival: f64,
+        waited: f64,
+    },
+    Correction(Correction),
+    ClockReset,
+    Lost,
+    /// The error was posted already.
+    Failed,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    flushing: bool,
+    playing: bool,
+    stop: bool,
+    /// Something happened that the receiver should see to.
+    attention: bool,
+    dropped: u64,
+}
+
+/// A stream that is open.
+struct Source {
+    inlet: Inlet,
+    /// When it was last asked for samples (LSL clock), and when it had some.
+    asked: f64,
+    data: Option<Instant>,
+    /// The receiver waits for the next samples.
+    awaited: bool,
+    /// The last clock measurement's time on the sender's clock, and when it was looked for.
+    measured: f64,
+    measure: Option<Instant>,
+    failed: Option<Error>,
+}
+
+/// How the streaming thread reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reading {
+    /// Each sample as soon as it is there.
+    AtOnce,
+    /// What came in so many seconds, together.
+    Every(f64),
+}
+
+/// What the receiver's thread and the streaming thread share.
+#[derive(Default)]
+pub struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    /// Locked before `queue`: what is read under it is queued under it, so that samples
+    /// stay in order whoever reads them.
+    source: Mutex<Option<Source>>,
+    /// True before the bus says `lsl-connected` or `lsl-recovered`, false before it says
+    /// `lsl-lost`: who hears the message finds it in the statistics.
+    connected: AtomicBool,
+    losses: AtomicU64,
+}
+
+/// Why [`Shared::next`] came back.
+pub enum Next {
+    Item(Item),
+    Timeout,
+    Flushing,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_flushing(&self, flushing: bool) {
+        self.lock().flushing = flushing;
+        self.changed.notify_all();
+    }
+
+    pub fn set_playing(&self, playing: bool) {
+        self.lock().playing = playing;
+        self.changed.notify_all();
+    }
+
+    /// Waits while the pipeline does not play: what comes then has no running time. False
+    /// when flushing.
+    pub fn wait_playing(&self) -> bool {
+        !self
+            .changed
+            .wait_while(self.lock(), |q| !q.flushing && !q.playing)
+            .unwrap_or_else(PoisonError::into_inner)
+            .flushing
+    }
+
+    pub fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Sleeps, but not beyond a stop; true when it is time to stop.
+    fn pause(&self, time: Duration) -> bool {
+        let guard = self.lock();
+        let (mut queue, _) = self
+            .changed
+            .wait_timeout_while(guard, time, |q| !q.stop && !q.attention)
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.attention = false;
+        queue.stop
+    }
+
+    fn attract(&self) {
+        self.lock().attention = true;
+        self.changed.notify_all();
+    }
+
+    fn source(&self) -> MutexGuard<'_, Option<Source>> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::SeqCst)
+    }
+
+    /// How often the stream was lost.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
+    }
+
+    /// The next item, waiting for it up to `timeout`. `now` tells the LSL time.
+    pub fn next(&self, timeout: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
+        let until = now() + timeout.as_secs_f64();
+        loop {
+            let open = |s: &Source| s.failed.is_none().then_some(s.asked);
+            let asked = self.source().as_ref().and_then(open);
+            let left = seconds(until - now());
+            let Some(asked) = asked else {
+                return self.queued(left);
+            };
+            let wait = match reading {
+                Reading::AtOnce => Duration::ZERO,
+                // All elements at the same moments: one interruption of the machine for all.
+                Reading::Every(period) => {
+                    seconds(((asked / period).floor() + 1.0) * period - now())
+                }
+            };
+            match self.queued(wait.min(left)) {
+                Next::Timeout if wait <= left => (),
+                other => return other,
+            }
+            match self.ask(left, reading, &now) {
+                Next::Timeout if now() < until => (),
+                other => return other,
+            }
+        }
+    }
+
+    /// Reads the source once, unless the receiver was faster.
+    fn ask(&self, left: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
+        let mut source = self.source();
+        match self.queued(Duration::ZERO) {
+            Next::Timeout => (),
+            other => return other,
+        }
+        let Some(source) = source.as_mut() else {
+            return Next::Timeout;
+        };
+        let wait = match reading {
+            Reading::AtOnce => left.min(READ),
+            Reading::Every(_) => Duration::ZERO,
+        };
+        let mut item = self.read(source, wait, now);
+        if let (Some(Item::Chunk { waited, .. }), Reading::Every(period)) = (&mut item, reading) {
+            // What came later than that is this machine's delay.
+            *waited = waited.min(period);
+        }
+        item.map_or(Next::Timeout, Next::Item)
+    }
+
+    fn queued(&self, timeout: Duration) -> Next {
+        let mut queue = self.lock();
+        if !timeout.is_zero() {
+            (queue, _) = self
+                .changed
+                .wait_timeout_while(queue, timeout, |q| !q.flushing && q.items.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.flushing {
+            Next::Flushing
+        } else {
+            queue.items.pop_front().map_or(Next::Timeout, Next::Item)
+        }
+    }
+
+    /// Asks an open stream for what it has, waiting for it up to `wait`. News of the clock
+    /// goes into the queue.
+    fn read(&self, source: &mut Source, wait: Duration, now: impl Fn() -> f64) -> Option<Item> {
+        if source.failed.is_some() {
+            return None;
+        }
+        let every = if source.measured.is_nan() {
+            FIRST_CORRECTION
+        } else {
+            NEXT_CORRECTION
+        };
+        if source.measure.is_none_or(|t| t.elapsed() >= every) {
+            source.measure = Some(Instant::now());
+            let mut news = false;
+            if let Ok(c) = source.inlet.time_correction(Duration::ZERO)
+                && c.remote_time != source.measured
+            {
+                source.measured = c.remote_time;
+                self.lock().items.push_back(Item::Correction(c));
+                news = true;
+            }
+            if source.inlet.was_clock_reset() {
+                self.lock().items.push_back(Item::ClockReset);
+                news = true;
+            }
+            if news {
+                // Before the samples that it is about; whoever reads looks there next.
+                return None;
+            }
+        }
+        let mut chunk = Chunk::default();
+        let pulled = source.inlet.pull(wait, &mut chunk);
+        let arrival = now();
+        let asked = std::mem::replace(&mut source.asked, arrival);
+        match pulled {
+            Ok(0) => None,
+            Ok(_) => {
+                source.data = Some(Instant::now());
+                if std::mem::take(&mut source.awaited) {
+                    self.attract();
+                }
+                Some(Item::Chunk {
+                    chunk,
+                    arrival,
+                    waited: if wait.is_zero() { arrival - asked } else { 0.0 },
+                })
+            }
+            Err(e) => {
+                source.failed = Some(e);
+                self.attract();
+                None
+            }
+        }
+    }
+
+    /// Samples thrown away because nobody took them in time, since the last call.
+    pub fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut self.lock().dropped)
+    }
+
+    fn push(&self, item: Item) {
+        let mut queue = self.lock();
+        if let Item::Chunk { arrival: now, .. } = item {
+            // Only samples may be dropped; the rest is news.
+            while let Some((i, n)) = queue.items.iter().enumerate().find_map(|(i, x)| match x {
+                Item::Chunk { arrival, chunk, .. } => {
+                    Some((i, (now - arrival > QUEUE).then_some(chunk.stamps.len())))
+                }
+                _ => None,
+            }) {
+                let Some(n) = n else { break };
+                queue.items.remove(i);
+                queue.dropped += n as u64;
+            }
+        }
+        queue.items.push_back(item);
+        self.changed.notify_all();
+    }
+}
+
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or(Duration::ZERO)
+}
+
+/// Why a step of the receiver ended before its time.
+enum End {
+    Stop,
+    /// Everything was said to the user.
+    Failed,
+    /// The sender is gone or does not answer: look for it again.
+    Again,
+}
+
+pub struct Receiver {
+    library: &'static Library,
+    config: Config,
+    shared: Arc<Shared>,
+    element: glib::WeakRef<super::LslSrc>,
+    /// Progress to be told once the pipeline plays.
+    progress: RefCell<Vec<gst::Message>>,
+}
+
+impl Receiver {
+    pub fn spawn(
+        library: &'static Library,
+        config: Config,
+        shared: Arc<Shared>,
+        element: &super::LslSrc,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let receiver = Self {
+            library,
+            config,
+            shared,
+            element: element.downgrade(),
+            progress: RefCell::default(),
+        };
+        std::thread::Builder::new()
+            .name("lslsrc".into())
+            .spawn(move || receiver.run())
+    }
+
+    fn run(&self) {
+        let started = Instant::now();
+        let mut previous: Option<Description> = None;
+        let mut found = None;
+        loop {
+            let end = match self.connect(previous.as_ref(), started, found.take()) {
+                Ok((inlet, description)) => {
+                    let recovering = previous.is_some();
+                    previous = Some(description.clone());
+                    match self.receive(inlet, &description, recovering) {
+                        Ok(other) => {
+                            found = Some(other);
+                            End::Again
+                        }
+                        Err(end) => end,
+                    }
+                }
+                Err(end) => end,
+            };
+            match end {
+                End::Again => (),
+                End::Failed => return self.shared.push(Item::Failed),
+                End::Stop => return,
+            }
+            if self.stopped() {
+                return;
+            }
+        }
+    }
+
+    /// Finds the stream (or takes the one `found`) and opens it.
+    fn connect(
+        &self,
+        previous: Option<&Description>,
+        started: Instant,
+        found: Option<StreamInfo>,
+    ) -> Result<(Inlet, Description), End> {
+        let info = match found {
+            Some(info) => info,
+            None => self.resolve(previous, started)?,
+        };
+        let short = info.describe();
+        self.progress(
+            gst::ProgressType::Start,
+            "open",
+            &format!("Opening {short}"),
+        );
+        let result = self.open(&info, &short);
+        match &result {
+            Ok(_) => self.progress(
+                gst::ProgressType::Complete,
+                "open",
+                &format!("Receiving {short}"),
+            ),
+            Err(End::Failed) => self.progress(gst::ProgressType::Error, "open", "Failed"),
+            Err(_) => self.progress(gst::ProgressType::Canceled, "open", "Not opened"),
+        }
+        result
+    }
+
+    fn open(&self, info: &StreamInfo, short: &Description) -> Result<(Inlet, Description), End> {
+        if short.channels == 0 {
+            return Err(self.fail(
+                gst::StreamError::WrongType,
+                &format!("The LSL stream {short} has no channels; nothing can be received from it"),
+            ));
+        }
+        if short.format.is_none() {
+            return Err(self.fail(
+                gst::StreamError::WrongType,
+                &format!("The LSL stream {short} has a channel format that is not known"),
+            ));
+        }
+        let inlet = Inlet::new(info).map_err(|e| {
+            self.fail(
+                gst::ResourceError::OpenRead,
+                &format!("The LSL stream {short} cannot be opened: {e}"),
+            )
+        })?;
+        let full = self.repeat(short, |slice| inlet.full_info(slice))?;
+        let description = full.describe();
+        let channels = caps::select(&self.config.channels, &description)
+            .map_err(|e| self.fail(gst::LibraryError::Settings, &format!("Wrong channels: {e}")))?;
+        self.repeat(short, |slice| inlet.open(slice))?;
+        self.shared.push(Item::Connected(Box::new(Connected {
+            description: description.clone(),
+            xml: full.xml(),
+            channels,
+        })));
+        Ok((inlet, description))
+    }
+
+    /// Repeats a request to the sender in short slices, until it is answered.
+    fn repeat<T>(
+        &self,
+        stream: &Description,
+        ask: impl Fn(Duration) -> Result<T, Error>,
+    ) -> Result<T, End> {
+        let started = Instant::now();
+        loop {
+            if self.stopped() {
+                return Err(End::Stop);
+            }
+            match ask(SLICE) {
+                Ok(answer) => return Ok(answer),
+                Err(Error::Timeout(_)) if started.elapsed() < CONNECT => (),
+                Err(Error::Lost) => {
+                    // liblsl says so at once when the port is closed; give it a moment.
+                    return Err(if self.pause(SLICE) {
+                        End::Stop
+                    } else {
+                        End::Again
+                    });
+                }
+                Err(e) => {
+                    self.debug(&format!("{stream} does not answer: {e}"));
+                    return Err(End::Again);
+                }
+            }
+        }
+    }
+
+    fn resolver(&self) -> Result<Resolver, End> {
+        let xpath = self.config.query.xpath();
+        Resolver::new(self.library, xpath.as_deref(), FORGET).map_err(|e| {
+            self.fail(
+                gst::LibraryError::Settings,
+                &format!("No stream can be looked for: {e}. Check the property predicate"),
+            )
+        })
+    }
+
+    fn resolve(&self, previous: Option<&Description>, started: Instant) -> Result<StreamInfo, End> {
+        let query = &self.config.query;
+        let text = format!("Looking for {query}");
+        self.progress(gst::ProgressType::Start, "resolve", &text);
+        let result = self.resolve_quietly(previous, started);
+        match &result {
+            Ok(info) => self.progress(
+                gst::ProgressType::Complete,
+                "resolve",
+                &format!("Found {}", info.describe()),
+            ),
+            Err(End::Failed) => self.progress(gst::ProgressType::Error, "resolve", &text),
+            Err(_) => self.progress(gst::ProgressType::Canceled, "resolve", &text),
+        }
+        result
+    }
+
+    fn resolve_quietly(
+        &self,
+        previous: Option<&Description>,
+        started: Instant,
+    ) -> Result<StreamInfo, End> {
+        let query = &self.config.query;
+        let begin = Instant::now();
+        let mut resolver = self.resolver()?;
+        let mut everything: Option<Resolver> = None;
+        let mut said = begin;
+        let mut matched: Option<Instant> = None;
+        let mut doubted = false;
+        loop {
+            let mut found = resolver.results();
+            if let Some(previous) = previous {
+                prefer_same_source(&mut found, previous);
+            }
+            if found.is_empty() {
+                matched = None;
+            } else if matched.get_or_insert_with(Instant::now).elapsed() >= SETTLE {
+                if found.len() == 1 {
+                    return found.pop().ok_or(End::Again);
+                }
+                if doubted {
+                    return Err(self.ambiguous(&found));
+                }
+                // One of them may have ended a moment ago: ask again from scratch.
+                doubted = true;
+                matched = None;
+                resolver = self.resolver()?;
+            }
+            if previous.is_none()
+                && matched.is_none()
+                && let Some(limit) = self.config.resolve_timeout
+                && started.elapsed() >= limit
+            {
+                return Err(self.fail(
+                    gst::ResourceError::NotFound,
+                    &format!(
+                        "Found no {} within {:.1} s. Streams seen: {}. Start the sender, correct the \
+                         stream's properties, or raise resolve-timeout (0 waits for ever)",
+                        query.to_string().trim_start_matches("an "),
+                        limit.as_secs_f64(),
+                        seen(everything.as_ref())
+                    ),
+                ));
+            }
+            let look_around = self
+                .config
+                .resolve_timeout
+                .map_or(LOOK_AROUND, |limit| LOOK_AROUND.min(limit / 4));
+            if everything.is_none() && begin.elapsed() >= look_around {
+                everything = Resolver::new(self.library, None, FORGET).ok();
+            }
+            if said.elapsed() >= SAY_AGAIN {
+                said = Instant::now();
+                self.progress(
+                    gst::ProgressType::Continue,
+                    "resolve",
+                    &format!(
+                        "Still looking for {query}; streams seen: {}",
+                        seen(everything.as_ref())
+                    ),
+                );
+            }
+            if self.pause(RESOLVE_POLL) {
+                return Err(End::Stop);
+            }
+        }
+    }
+
+    fn ambiguous(&self, found: &[StreamInfo]) -> End {
+        let names: Vec<_> = found
+            .iter()
+            .map(|i| {
+                let d = i.describe();
+                format!("{d} with uid {}", d.uid)
+            })
+            .collect();
+        self.fail(
+            gst::ResourceError::Settings,
+            &format!(
+                "{} LSL streams match{}: {}. Narrow it down with stream-name, stream-type, \
+                 source-id or predicate",
+                found.len(),
+                self.config
+                    .query
+                    .xpath()
+                    .map_or_else(String::new, |xpath| format!(" {xpath}")),
+                names.join(" and ")
+            ),
+        )
+    }
+
+    /// Reads the stream until it ends. `Ok`: another sender took its place.
+    fn receive(
+        &self,
+        inlet: Inlet,
+        description: &Description,
+        recovering: bool,
+    ) -> Result<StreamInfo, End> {
+        *self.shared.source() = Some(Source {
+            inlet,
+            asked: self.library.local_clock(),
+            data: None,
+            awaited: recovering,
+            measured: f64::NAN,
+            measure: None,
+            failed: None,
+        });
+        let end = self.watch(description, recovering);
+        // Dropped here, on this thread and under no lock: joining liblsl's threads takes
+        // its time.
+        let source = self.shared.source().take();
+        drop(source);
+        end
+    }
+
+    /// Looks after the open stream until it ends.
+    fn watch(&self, description: &Description, recovering: bool) -> Result<StreamInfo, End> {
+        let regular = description.rate.is_regular();
+        if !recovering {
+            self.connected("lsl-connected", description);
+        } else if !regular {
+            self.connected("lsl-recovered", description);
+        }
+        // Silence of an irregular stream says nothing.
+        let patience = self.config.data_timeout.filter(|_| regular);
+        let tick = patience.map_or(TICK, |p| TICK.min(p / 5));
+        // Silence is not to be taken for a loss only because nobody read.
+        let held_up = HELD_UP.min(2.0 * tick.as_secs_f64());
+        let mut lost = recovering && regular;
+        let mut watcher: Option<(Resolver, Instant)> = None;
+        let mut last_data = Instant::now();
+        loop {
+            self.tell_progress();
+            if self.shared.pause(tick) {
+                return Err(End::Stop);
+            }
+            let (data, failed) = {
+                let mut source = self.shared.source();
+                let Some(source) = source.as_mut() else {
+                    return Err(End::Again);
+                };
+                let clock = || self.library.local_clock();
+                if clock() - source.asked > held_up
+                    && let Some(item) = self.shared.read(source, Duration::ZERO, clock)
+                {
+                    self.shared.push(item);
+                }
+                source.awaited = lost && source.data.is_none_or(|t| t <= last_data);
+                (source.data, source.failed.take())
+            };
+            if let Some(e) = failed {
+                self.debug(&format!("{description}: {e}"));
+                if !lost {
+                    self.lost(description)?;
+                }
+                return if self.pause(RESOLVE_POLL) {
+                    Err(End::Stop)
+                } else {
+                    Err(End::Again)
+                };
+            }
+            if let Some(data) = data.filter(|t| *t > last_data) {
+                last_data = data;
+                if lost {
+                    lost = false;
+                    watcher = None;
+                    self.connected("lsl-recovered", description);
+                }
+            } else if !lost && patience.is_some_and(|p| last_data.elapsed() >= p) {
+                self.lost(description)?;
+                lost = true;
+            }
+            if lost && last_data.elapsed() >= CONNECT.min(patience.unwrap_or(CONNECT)) {
+                // Silent: it may come back, or come back as another sender.
+                if watcher.is_none() {
+                    watcher = Some((self.resolver()?, Instant::now()));
+                }
+                if let Some((watcher, since)) = &watcher
+                    && let Some(other) = successor(watcher, since.elapsed(), description)
+                {
+                    return Ok(other);
+                }
+            }
+        }
+    }
+
+    fn connected(&self, message: &str, description: &Description) {
+        self.shared.connected.store(true, Ordering::SeqCst);
+        self.post(message, description);
+    }
+
+    fn lost(&self, description: &Description) -> Result<(), End> {
+        self.shared.connected.store(false, Ordering::SeqCst);
+        self.shared.losses.fetch_add(1, Ordering::SeqCst);
+        self.post("lsl-lost", description);
+        self.shared.push(Item::Lost);
+        // What `eos` and `error` mean is done in order, behind the samples.
+        match self.config.on_lost {
+            OnLost::Wait => Ok(()),
+            OnLost::Eos | OnLost::Error => Err(End::Stop),
+        }
+    }
+
+    fn post(&self, message: &str, d: &Description) {
+        if let Some(element) = self.element.upgrade() {
+            post(&element, message, d);
+        }
+    }
+
+    fn progress(&self, kind: gst::ProgressType, code: &str, text: &str) {
+        if let Some(element) = self.element.upgrade() {
+            gst::info!(CAT, obj = element, "{text}");
+            let message = gst::message::Progress::builder(kind, code, text)
+                .src(&element)
+                .build();
+            self.progress.borrow_mut().push(message);
+        }
+        self.tell_progress();
+    }
+
+    /// A pipeline that is told of progress before it plays waits for the end of it, and a
+    /// stream may never come: gst-launch-1.0 would show nothing for ever.
+    fn tell_progress(&self) {
+        let mut messages = self.progress.borrow_mut();
+        if messages.is_empty() || !self.shared.lock().playing {
+            return;
+        }
+        if let Some(element) = self.element.upgrade() {
+            for message in messages.drain(..) {
+                let _ = element.post_message(message);
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.tell_progress();
+        self.shared.lock().stop
+    }
+
+    /// Sleeps; true when it is time to stop.
+    fn pause(&self, time: Duration) -> bool {
+        self.tell_progress();
+        self.shared.pause(time)
+    }
+
+    fn debug(&self, text: &str) {
+        if let Some(element) = self.element.upgrade() {
+            gst::debug!(CAT, obj = element, "{text}");
+        }
+    }
+
+    fn fail<E: gst::MessageErrorDomain>(&self, domain: E, text: &str) -> End {
+        if let Some(element) = self.element.upgrade() {
+            gst::element_error!(element, domain, ("{text}"));
+        }
+        End::Failed
+    }
+}
+
+/// Posts an element message about a stream.
+pub fn post(element: &super::LslSrc, message: &str, d: &Description) {
+    gst::info!(CAT, obj = element, "{message}: {d}");
+    let structure = gst::Structure::builder(message)
+        .field("name", &d.name)
+        .field("type", &d.stream_type)
+        .field("source-id", &d.source_id)
+        .field("hostname", &d.hostname)
+        .field("uid", &d.uid)
+        .build();
+    let message = gst::message::Element::builder(structure)
+        .src(element)
+        .build();
+    let _ = element.post_message(message);
+}
+
+/// The streams on the network, for people.
+fn seen(everything: Option<&Resolver>) -> String {
+    let seen: Vec<_> = everything
+        .map_or(vec![], Resolver::results)
+        .iter()
+        .map(|i| i.describe().to_string())
+        .collect();
+    if seen.is_empty() {
+        "none".into()
+    } else {
+        seen.join("; ")
+    }
+}
+
+/// Who took the place of a silent sender: its restart, or, when the sender itself does
+/// not answer any more, the only other match.
+fn successor(watcher: &Resolver, watched: Duration, silent: &Description) -> Option<StreamInfo> {
+    let (silent_ones, mut others): (Vec<_>, Vec<_>) = watcher
+        .results()
+        .into_iter()
+        .partition(|i| i.uid() == silent.uid);
+    let restart = |i: &StreamInfo| {
+        let d = i.describe();
+        !d.source_id.is_empty() && d.source_id == silent.source_id && d.name == silent.name
+    };
+    if others.iter().filter(|i| restart(i)).count() == 1 {
+        others.retain(restart);
+    } else if !silent_ones.is_empty() || watched < FORGET {
+        return None;
+    }
+    if others.len() == 1 {
+        others.pop()
+    } else {
+        None
+    }
+}
+
+/// Of several matches, a restarted sender is the one with the same source id.
+fn prefer_same_source(found: &mut Vec<StreamInfo>, previous: &Description) {
+    if found.len() < 2 || previous.source_id.is_empty() {
+        return;
+    }
+    let same = |i: &StreamInfo| {
+        let d = i.describe();
+        d.source_id == previous.source_id && d.name == previous.name
+    };
+    if found.iter().filter(|i| same(i)).count() == 1 {
+        found.retain(same);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(arrival: f64) -> Item {
+        Item::Chunk {
+            chunk: Chunk {
+                stamps: vec![arrival; 3],
+                ..Chunk::default()
+            },
+            arrival,
+            waited: 0.0,
+        }
+    }
+
+    fn next(shared: &Shared, timeout: Duration) -> Next {
+        shared.next(timeout, Reading::AtOnce, || 0.0)
+    }
+
+    #[test]
+    fn samples_that_nobody_takes_are_dropped_but_no_news() {
+        let shared = Shared::default();
+        shared.push(Item::ClockReset);
+        for n in 0..40 {
+            shared.push(chunk(f64::from(n)));
+            if n == 5 {
+                shared.push(Item::Lost);
+            }
+        }
+        // 0 to 28 are more than 10 s older than 39.
+        assert_eq!(shared.take_dropped(), 29 * 3);
+        assert_eq!(shared.take_dropped(), 0);
+        let next = || next(&shared, Duration::ZERO);
+        assert!(matches!(next(), Next::Item(Item::ClockReset)));
+        assert!(matches!(next(), Next::Item(Item::Lost)));
+        for n in 29..40 {
+            match next() {
+                Next::Item(Item::Chunk { arrival, .. }) => assert_eq!(arrival, f64::from(n)),
+                _ => panic!("a chunk is missing"),
+            }
+        }
+        assert!(matches!(next(), Next::Timeout));
+    }
+
+    #[test]
+    fn waiting_can_be_interrupted() {
+        let shared = Arc::new(Shared::default());
+        let other = shared.clone();
+        let waiter = std::thread::spawn(move || {
+            let begin = Instant::now();
+            let next = next(&other, Duration::from_secs(20));
+            (matches!(next, Next::Flushing), begin.elapsed())
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        shared.set_flushing(true);
+        let (flushing, took) = waiter.join().expect("joins");
+        assert!(flushing && took < Duration::from_secs(5));
+        shared.push(Item::Lost);
+        assert!(matches!(next(&shared, Duration::ZERO), Next::Flushing));
+        shared.set_flushing(false);
+        assert!(matches!(
+            next(&shared, Duration::ZERO),
+            Next::Item(Item::Lost)
+        ));
+    }
+}

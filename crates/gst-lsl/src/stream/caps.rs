@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Which caps a stream can have, and which channels of it are wanted.
+
+use stream_info::{Description, Format};
+
+pub const LSL: &str = "application/x-lsl";
+pub const AUDIO: &str = "audio/x-raw";
+pub const TEXT: &str = "text/x-raw";
+/// What a buffer's GstReferenceTimestampMeta is called that holds the sender's own stamp.
+pub fn lsl_stamp() -> gst::Caps {
+    gst::Caps::new_empty_simple("timestamp/x-lsl")
+}
+/// Caps field of a stream of video frames: seconds, a double.
+pub const FIRST_FRAME_TIME: &str = "first-frame-time";
+/// What the audio formats of GStreamer hold.
+const AUDIO_CHANNELS: usize = 64;
+
+pub fn template() -> gst::Caps {
+    let rate = gst::FractionRange::new(gst::Fraction::new(0, 1), gst::Fraction::new(i32::MAX, 1));
+    gst::Caps::builder_full()
+        .structure(
+            gst::Structure::builder(LSL)
+                .field(
+                    "format",
+                    gst::List::new(["F32LE", "F64LE", "S8", "S16LE", "S32LE", "S64LE"]),
+                )
+                .field("layout", "interleaved")
+                .field("channels", gst::IntRange::new(1, i32::MAX))
+                .field("rate", rate)
+                .build(),
+        )
+        .structure(
+            gst::Structure::builder(AUDIO)
+                .field(
+                    "format",
+                    gst::List::new(["F32LE", "F64LE", "S8", "S16LE", "S32LE"]),
+                )
+                .field("layout", "interleaved")
+                .field("channels", gst::IntRange::new(1, AUDIO_CHANNELS as i32))
+                .field("channel-mask", gst::Bitmask::new(0))
+                .field("rate", gst::IntRange::new(1, i32::MAX))
+                .build(),
+        )
+        .structure(
+            gst::Structure::builder(TEXT)
+                .field("format", "utf8")
+                .build(),
+        )
+        .build()
+}
+
+/// The caps that `channels` of a stream can have, best first.
+pub fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
+    let mut caps = gst::Caps::new_empty();
+    let Some(format) = d.format else {
+        return caps;
+    };
+    let common = |mut s: gst::Structure| {
+        if !d.stream_type.is_empty() {
+            s.set("stream-type", d.stream_type.as_str());
+        }
+        for (field, texts) in [("channel-labels", &d.labels), ("units", &d.units)] {
+            if !texts.is_empty() {
+                s.set(field, comma_list(texts, channels));
+            }
+        }
+        if let Some(time) = d.first_frame_time {
+            s.set(FIRST_FRAME_TIME, time);
+        }
+        s
+    };
+    let count = channels.len() as i32;
+    {
+        let caps = caps.make_mut();
+        if format == Format::Text {
+            caps.append_structure(common(
+                gst::Structure::builder(TEXT)
+                    .field("format", "utf8")
+                    .build(),
+            ));
+            return caps.to_owned();
+        }
+        caps.append_structure(common(
+            gst::Structure::builder(LSL)
+                .field("format", format_name(format))
+                .field("layout", "interleaved")
+                .field("channels", count)
+                .field("rate", gst::Fraction::new(d.rate.num, d.rate.den))
+                .build(),
+        ));
+        if let Some(rate) = d.rate.whole()
+            && no_audio(d, channels.len()).is_none()
+        {
+            caps.append_structure(common(
+                gst::Structure::builder(AUDIO)
+                    .field("format", format_name(format))
+                    .field("layout", "interleaved")
+                    .field("channels", count)
+                    .field("channel-mask", gst::Bitmask::new(0))
+                    .field("rate", rate)
+                    .build(),
+            ));
+        }
+    }
+    caps
+}
+
+/// Why the stream cannot be audio, if it cannot.
+fn no_audio(d: &Description, channels: usize) -> Option<String> {
+    if d.rate.whole().is_none() {
+        return Some(format!(
+            "audio/x-raw needs a whole number of samples per second, the stream has {}",
+            d.rate
+        ));
+    }
+    if channels > AUDIO_CHANNELS {
+        return Some(format!(
+            "audio/x-raw holds at most {AUDIO_CHANNELS} channels, the stream has {channels}; keep \
+             fewer with the property channels"
+        ));
+    }
+    (d.format == Some(Format::I64)).then(|| "audio/x-raw has no 64-bit integers".into())
+}
+
+/// What the user is told when `stream` and what comes after the source do not meet.
+pub fn mismatch(d: &Description, channels: usize, stream: &gst::Caps, peer: &gst::Caps) -> String {
+    let wants_audio = peer.iter().any(|s| s.name() == AUDIO);
+    let why = if d.format == Some(Format::Text) {
+        Some("a stream of strings is text/x-raw only".into())
+    } else if wants_audio {
+        no_audio(d, channels)
+    } else {
+        None
+    };
+    format!(
+        "the stream {d} cannot be what the next element takes{}. The stream can be {stream}; the \
+         next element takes {peer}",
+        why.map_or_else(String::new, |why| format!(": {why}"))
+    )
+}
+
+fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::F32 => "F32LE",
+        Format::F64 => "F64LE",
+        Format::I8 => "S8",
+        Format::I16 => "S16LE",
+        Format::I32 => "S32LE",
+        Format::I64 => "S64LE",
+        Format::Text => "utf8",
+    }
+}
+
+pub fn format_of_name(name: &str) -> Option<Format> {
+    use Format::*;
+    [F32, F64, I8, I16, I32, I64, Text]
+        .into_iter()
+        .find(|f| format_name(*f) == name)
+}
+
+/// A comma inside a text becomes a semicolon: it would make one entry two.
+fn comma_list(texts: &[String], channels: &[usize]) -> String {
+    channels
+        .iter()
+        .map(|&c| texts.get(c).map_or(String::new(), |t| t.replace(',', ";")))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// Reads the property `channels`: labels or indices from 0, comma-separated, in the
+/// order wanted. A label that looks like a number wins over the index.
+///
+/// # Errors
+/// Names the entry that is not there and lists what is.
+pub fn select(spec: &str, d: &Description) -> Result<Vec<usize>, String> {
+    let entries: Vec<&str> = spec
+        .split(',')
+        .map(str::trim)
+        .filter(|e| !e.is_empty())
+        .collect();
+    if entries.is_empty() {
+        return Ok((0..d.channels).collect());
+    }
+    entries
+        .into_iter()
+        .map(|entry| {
+            let label = |l: &String| l.replace(',', ";") == entry;
+            d.labels
+                .iter()
+                .position(label)
+                .or_else(|| entry.parse().ok().filter(|&i: &usize| i < d.channels))
+                .ok_or_else(|| {
+                    let labels = if d.labels.is_empty() {
+                        "none".to_string()
+                    } else {
+                        d.labels.join(", ")
+                    };
+                    format!(
+                        "the stream {d} has no channel '{entry}' (property channels): its labels \
+                         are {labels}, its indices 0 to {}",
+                        d.channels - 1
+                    )
+                })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stream_info::Rate;
+
+    fn stream(channels: usize, hz: f64, format: Format) -> Description {
+        Description {
+            name: "n".into(),
+            stream_type: "EEG".into(),
+            source_id: "s".into(),
+            hostname: "h".into(),
+            uid: "u".into(),
+            session_id: "x".into(),
+            channels,
+            rate: Rate::from_hz(hz),
+            format: Some(format),
+            created_at: 0.0,
+            labels: vec![],
+            units: vec![],
+            offset_mean: None,
+            first_frame_time: None,
+            can_drop_samples: false,
+        }
+    }
+
+    fn all(d: &Description) -> Vec<usize> {
+        (0..d.channels).collect()
+    }
+
+    #[test]
+    fn every_stream_gets_the_caps_it_can_have() {
+        gst::init().expect("gst");
+        for (d, names) in [
+            (stream(2, 256.0, Format::F32), &[LSL, AUDIO][..]),
+            (stream(64, 256.0, Format::I16), &[LSL, AUDIO]),
+            (stream(65, 256.0, Format::F32), &[LSL]),
+            (stream(2, 51.2, Format::F32), &[LSL]),
+            (stream(2, 0.0, Format::F64), &[LSL]),
+            (stream(2, 100.0, Format::I64), &[LSL]),
+            (stream(1, 0.0, Format::Text), &[TEXT]),
+        ] {
+            let caps = of_stream(&d, &all(&d));
+            assert!(caps.is_fixed() || caps.size() > 1);
+            assert!(caps.is_subset(&template()), "{caps}");
+            let got: Vec<_> = caps.iter().map(|s| s.name().to_string()).collect();
+            assert_eq!(got, names, "{d}");
+        }
+        let d = stream(3, 51.2, Format::F32);
+        let caps = of_stream(&d, &all(&d));
+        let s = caps.structure(0).expect("one");
+        assert_eq!(s.get("rate"), Ok(gst::Fraction::new(256, 5)));
+        assert_eq!(s.get("stream-type"), Ok("EEG"));
+        assert!(!s.has_field("channel-labels"));
+    }
+
+    #[test]
+    fn labels_and_units_follow_the_selection() {
+        gst::init().expect("gst");
+        let mut d = stream(3, 10.0, Format::F32);
+        d.labels = vec!["a".into(), "1".into(), "c,d".into()];
+        d.units = vec!["uS".into(), String::new(), "mV".into()];
+        let s = |spec| select(spec, &d);
+        assert_eq!(s(""), Ok(vec![0, 1, 2]));
+        assert_eq!(s(" c;d , 0"), Ok(vec![2, 0]));
+        assert_eq!(s("1"), Ok(vec![1]));
+        assert_eq!(s("2,2"), Ok(vec![2, 2]));
+        for bad in ["b", "3", "-1", "a,b"] {
+            let e = s(bad).expect_err(bad);
+            assert!(e.contains("a, 1, c,d") && e.contains("0 to 2"), "{e}");
+        }
+        let caps = of_stream(&d, &[2, 0]);
+        let s = caps.structure(0).expect("one");
+        assert_eq!(s.get("channel-labels"), Ok("c;d,a"));
+        assert_eq!(s.get("units"), Ok("mV,uS"));
+        assert_eq!(s.get("channels"), Ok(2));
+    }
+
+    #[test]
+    fn the_mismatch_is_explained() {
+        gst::init().expect("gst");
+        let d = stream(70, 256.0, Format::F32);
+        let caps = of_stream(&d, &all(&d));
+        let peer = gst::Caps::builder(AUDIO).build();
+        let e = mismatch(&d, 70, &caps, &peer);
+        assert!(e.contains("at most 64") && e.contains("'n'"), "{e}");
+        let d = stream(1, 51.2, Format::F32);
+        let e = mismatch(&d, 1, &of_stream(&d, &[0]), &peer);
+        assert!(e.contains("whole number"), "{e}");
+        let d = stream(1, 0.0, Format::Text);
+        let e = mismatch(&d, 1, &of_stream(&d, &[0]), &peer);
+        assert!(e.contains("text/x-raw only"), "{e}");
+    }
+}

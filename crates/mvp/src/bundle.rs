@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The model bundle: a directory with `mvp.toml`, the ONNX files it names and a card.
+//!
+//! `docs/bundle.md` describes the format for people who make one.
+
+use super::Error;
+use conditioning::{SignalSpec, UnitsSpec, nanoseconds, share};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+/// The file that makes a directory a bundle.
+pub const MANIFEST: &str = "mvp.toml";
+const FORMAT: u32 = 1;
+const MAX_MANIFEST: u64 = 1 << 20;
+const MAX_GRAPH: u64 = 2 << 30;
+/// Longest window in seconds; the paper's are 60 to 120.
+const MAX_WINDOW: f64 = 600.0;
+
+/// The length of a window and how it moves, in seconds.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WindowSpec {
+    pub duration: f64,
+    /// One answer per hop.
+    pub hop: f64,
+    /// What one encoder call covers; `duration` and `hop` are multiples of it.
+    pub chunk: f64,
+    /// A modality that covers less of the window is masked, 0–1.
+    pub min_coverage: f64,
+    /// A chunk that holds less is not encoded, 0–1.
+    pub min_chunk_coverage: f64,
+}
+
+/// An ONNX file of the bundle.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct GraphFile {
+    /// Plain name inside the bundle's directory.
+    pub file: String,
+    /// Of the file, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A graph that turns one chunk, and `context` seconds before it, into `tokens` tokens.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct EncoderSpec {
+    pub file: String,
+    pub sha256: String,
+    pub context: f64,
+    pub tokens: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Backbone {
+    Units,
+}
+
+/// How the face enters the network.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct VideoSpec {
+    backbone: Backbone,
+    /// Grid rate in Hz.
+    pub rate: f64,
+    /// Seconds without an analysed face that may be bridged.
+    pub max_gap: f64,
+    /// Analyses with less face confidence do not count, 0–1.
+    pub min_confidence: f64,
+    /// Which units, in the order in which the network takes them.
+    pub units: Vec<String>,
+    pub encoder: EncoderSpec,
+}
+
+/// A stream of physiology tokens: one encoder over one or more channels.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StreamSpec {
+    /// Name of the fusion graph's input.
+    pub name: String,
+    /// For each channel the signals that may fill it; the one that covers more of a
+    /// chunk does, the first in case of a tie.
+    pub channels: Vec<Vec<String>>,
+    pub encoder: EncoderSpec,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FusionSpec {
+    pub file: String,
+    pub sha256: String,
+    /// Numbers per token.
+    pub width: usize,
+}
+
+/// Logit to probability: `1 / (1 + exp(−(logit / temperature + bias)))`.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Calibration {
+    pub temperature: f64,
+    pub bias: f64,
+    /// The answer where no modality can be used: the share of the high class in training.
+    pub prior: f64,
+}
+
+impl Calibration {
+    pub fn probability(&self, logit: f64) -> f64 {
+        1.0 / (1.0 + (-(logit / self.temperature + self.bias)).exp())
+    }
+}
+
+/// What the four quadrants are called.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Labels {
+    pub high_valence_high_arousal: String,
+    pub high_valence_low_arousal: String,
+    pub low_valence_high_arousal: String,
+    pub low_valence_low_arousal: String,
+    /// Where nothing can be said.
+    pub unknown: String,
+}
+
+impl Labels {
+    /// The quadrant of two probabilities.
+    pub fn quadrant(&self, valence: f64, arousal: f64) -> &str {
+        match (valence >= 0.5, arousal >= 0.5) {
+            (true, true) => &self.high_valence_high_arousal,
+            (true, false) => &self.high_valence_low_arousal,
+            (false, true) => &self.low_valence_high_arousal,
+            (false, false) => &self.low_valence_low_arousal,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct OutputSpec {
+    pub valence: Calibration,
+    pub arousal: Calibration,
+    pub labels: Labels,
+    /// Names for the logits of the fusion graph's output `classes`, if it has one.
+    #[serde(default)]
+    pub classes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Manifest {
+    format: u32,
+    name: String,
+    version: String,
+    trained: bool,
+    card: String,
+    window: WindowSpec,
+    video: VideoSpec,
+    #[serde(rename = "signal")]
+    signals: Vec<SignalSpec>,
+    #[serde(rename = "stream")]
+    streams: Vec<StreamSpec>,
+    fusion: FusionSpec,
+    outputs: OutputSpec,
+}
+
+/// What a manifest says about input, read without the rest: training has no graphs yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputSpecs {
+    pub video: Option<UnitsSpec>,
+    pub signals: Vec<SignalSpec>,
+}
+
+impl InputSpecs {
+    /// Reads `[video]` and the `[[signal]]` tables of `path`: a bundle's directory, its
+    /// `mvp.toml`, or a TOML file with nothing else in it.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] naming the file, the field, what was expected and what was found.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        struct Video {
+            #[serde(rename = "backbone")]
+            _backbone: Option<Backbone>,
+            rate: f64,
+            max_gap: f64,
+            min_confidence: f64,
+            units: Vec<String>,
+            #[serde(rename = "encoder")]
+            _encoder: Option<serde::de::IgnoredAny>,
+        }
+        #[derive(Deserialize)]
+        struct Part {
+            video: Option<Video>,
+            #[serde(rename = "signal", default)]
+            signals: Vec<SignalSpec>,
+        }
+        let file = if path.is_dir() {
+            path.join(MANIFEST)
+        } else {
+            path.to_path_buf()
+        };
+        let error = |reason: String| Error::Bundle {
+            path: file.clone(),
+            reason,
+        };
+        let expected = "expected a bundle's mvp.toml or a TOML file with [[signal]] tables";
+        let mut text = String::new();
+        std::fs::File::open(&file)
+            .and_then(|f| f.take(MAX_MANIFEST).read_to_string(&mut text))
+            .map_err(|e| error(format!("{e}; {expected}")))?;
+        let part: Part = toml::from_str(&text).map_err(|e| error(e.to_string().trim().into()))?;
+        let video = part.video.map(|v| UnitsSpec {
+            rate: v.rate,
+            max_gap: v.max_gap,
+            min_confidence: v.min_confidence,
+            units: v.units,
+        });
+        if let Some(video) = &video {
+            video.check().map_err(|e| error(format!("[video] {e}")))?;
+        }
+        let mut names = BTreeSet::new();
+        for signal in &part.signals {
+            let at = |e: String| error(format!("[[signal]] '{}' {e}", signal.name));
+            signal.check().map_err(at)?;
+            if !names.insert(signal.name.as_str()) {
+                return Err(at("is there twice".into()));
+            }
+        }
+        Ok(Self {
+            video,
+            signals: part.signals,
+        })
+    }
+}
+
+/// A bundle that has passed every check that needs no ONNX Runtime.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bundle {
+    directory: PathBuf,
+    manifest: Manifest,
+    chunk: u64,
+    window_chunks: usize,
+}
+
+impl Bundle {
+    /// Reads and checks the bundle in `directory`.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] naming the file, the field, what was expected and what was found.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let error = |reason: String| Error::Bundle {
+            path: directory.to_path_buf(),
+            reason,
+        };
+        if !directory.is_dir() {
+            return Err(error(format!(
+                "no such directory; expected a model bundle, a directory with {MANIFEST}"
+            )));
+        }
+        let text = read(directory, MANIFEST, MAX_MANIFEST)
+            .map_err(error)
+            .and_then(|b| {
+                String::from_utf8(b).map_err(|_| error(format!("{MANIFEST} is not UTF-8 text")))
+            })?;
+        let manifest: Manifest = toml::from_str(&text)
+            .map_err(|e| error(format!("{MANIFEST}: {}", e.to_string().trim())))?;
+        let invalid = |reason: String| error(format!("{MANIFEST}: {reason}"));
+        manifest.check().map_err(invalid)?;
+        read(directory, &manifest.card, MAX_MANIFEST).map_err(error)?;
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            chunk: nanoseconds(manifest.window.chunk),
+            window_chunks: (manifest.window.duration / manifest.window.chunk).round() as usize,
+            manifest,
+        })
+    }
+
+    /// Reads a graph and compares its hash.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`]: missing, too large, another hash, or not self-contained.
+    pub fn read_graph(&self, graph: &GraphFile) -> Result<Vec<u8>, Error> {
+        let error = |reason: String| Error::Bundle {
+            path: self.directory.clone(),
+            reason,
+        };
+        let bytes = read(&self.directory, &graph.file, MAX_GRAPH).map_err(error)?;
+        let found = onnx::sha256(&bytes);
+        if found != graph.sha256 {
+            return Err(error(format!(
+                "{}: sha256 expected {} ({MANIFEST}), found {found}; the file was changed or damaged",
+                graph.file, graph.sha256
+            )));
+        }
+        onnx::self_contained(&bytes).map_err(|e| error(format!("{}: {e}", graph.file)))?;
+        Ok(bytes)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Name and version; says so where the network has not been trained.
+    pub fn title(&self) -> String {
+        let untrained = if self.manifest.trained {
+            ""
+        } else {
+            " (untrained fixture)"
+        };
+        format!(
+            "{} {}{untrained}",
+            self.manifest.name, self.manifest.version
+        )
+    }
+
+    pub fn window(&self) -> &WindowSpec {
+        &self.manifest.window
+    }
+
+    /// Length of a chunk in nanoseconds.
+    pub fn chunk(&self) -> u64 {
+        self.chunk
+    }
+
+    /// Chunks per window.
+    pub fn window_chunks(&self) -> usize {
+        self.window_chunks
+    }
+
+    pub fn video(&self) -> &VideoSpec {
+        &self.manifest.video
+    }
+
+    pub fn signals(&self) -> &[SignalSpec] {
+        &self.manifest.signals
+    }
+
+    pub fn streams(&self) -> &[StreamSpec] {
+        &self.manifest.streams
+    }
+
+    pub fn fusion(&self) -> &FusionSpec {
+        &self.manifest.fusion
+    }
+
+    pub fn outputs(&self) -> &OutputSpec {
+        &self.manifest.outputs
+    }
+
+    /// `video` and [`Bundle::sensors`], in the order in which results list them.
+    pub fn modalities(&self) -> impl Iterator<Item = &str> {
+        std::iter::once("video").chain(self.sensors())
+    }
+
+    /// The physiological modalities, each once, in the order in which signals name them:
+    /// those whose samples are wanted, at mvpfusion's pads of these names.
+    pub fn sensors(&self) -> impl Iterator<Item = &str> {
+        let signals = &self.manifest.signals;
+        signals.iter().enumerate().filter_map(|(i, s)| {
+            let seen = signals[..i].iter().any(|e| e.modality() == s.modality());
+            (!seen).then(|| s.modality())
+        })
+    }
+}
+
+impl EncoderSpec {
+    pub fn graph(&self) -> GraphFile {
+        GraphFile {
+            file: self.file.clone(),
+            sha256: self.sha256.clone(),
+        }
+    }
+
+    /// Grid points per call at `rate` Hz: those of the context, and those of the chunk.
+    pub fn points(&self, rate: f64, chunk: f64) -> (usize, usize) {
+        (
+            (self.context * rate).round() as usize,
+            (chunk * rate).round() as usize,
+        )
+    }
+
+    fn check(&self, rate: f64) -> Result<(), String> {
+        whole("context × rate", self.context * rate)?;
+        if !(0.0..=60.0).contains(&self.context) {
+            return Err(format!(
+                "context must be 0 to 60 seconds, found {}",
+                self.context
+            ));
+        }
+        if !(1..=1000).contains(&self.tokens) {
+            return Err(format!("tokens must be 1 to 1000, found {}", self.tokens));
+        }
+        Ok(())
+    }
+}
+
+impl FusionSpec {
+    pub fn graph(&self) -> GraphFile {
+        GraphFile {
+            file: self.file.clone(),
+            sha256: self.sha256.clone(),
+        }
+    }
+}
+
+impl Manifest {
+    fn check(&self) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!("format: expected {FORMAT}, found {}", self.format));
+        }
+        for (field, value) in [("name", &self.name), ("version", &self.version)] {
+            if value.trim().is_empty() || value.len() > 100 || value.chars().any(char::is_control) {
+                return Err(format!("{field}: expected 1 to 100 printable characters"));
+            }
+        }
+        self.window.check().map_err(|e| format!("[window] {e}"))?;
+        self.video
+            .check(&self.window)
+            .map_err(|e| format!("[video] {e}"))?;
+        let mut names = BTreeSet::new();
+        for signal in &self.signals {
+            let at = |e: String| format!("[[signal]] '{}' {e}", signal.name);
+            signal.check().map_err(at)?;
+            let modality = signal.modality();
+            let primary = |s: &SignalSpec| s.name == modality && s.modality() == modality;
+            if !self.signals.iter().any(primary) {
+                return Err(at(format!(
+                    "input: expected a [[signal]] '{modality}' without an input of its own, whose \
+                     coverage and quality stand for the samples, found none; add it, or leave \
+                     input out and name this one '{modality}'"
+                )));
+            }
+            whole("chunk × rate", self.window.chunk * signal.rate).map_err(at)?;
+            if !names.insert(signal.name.as_str()) {
+                return Err(at("is there twice".into()));
+            }
+        }
+        if self.streams.is_empty() {
+            return Err("[[stream]]: expected at least one".into());
+        }
+        let mut streams = BTreeSet::from(["video"]);
+        for stream in &self.streams {
+            let at = |e: String| format!("[[stream]] '{}' {e}", stream.name);
+            if stream.name.is_empty() || !streams.insert(stream.name.as_str()) {
+                return Err(at("needs a name of its own".into()));
+            }
+            self.check_stream(stream).map_err(at)?;
+        }
+        if let Some(unused) = names.iter().find(|n| {
+            !self
+                .streams
+                .iter()
+                .flat_map(|s| s.channels.iter().flatten())
+                .any(|c| c == *n)
+        }) {
+            return Err(format!("[[signal]] '{unused}' feeds no [[stream]]"));
+        }
+        if !(1..=4096).contains(&self.fusion.width) {
+            return Err(format!(
+                "[fusion] width must be 1 to 4096, found {}",
+                self.fusion.width
+            ));
+        }
+        self.outputs.check().map_err(|e| format!("[outputs] {e}"))
+    }
+
+    fn check_stream(&self, stream: &StreamSpec) -> Result<(), String> {
+        if stream.channels.is_empty() || stream.channels.iter().any(Vec::is_empty) {
+            return Err("channels: expected at least one signal for each channel".into());
+        }
+        let mut rate = None;
+        for name in stream.channels.iter().flatten() {
+            let signal = self
+                .signals
+                .iter()
+                .find(|s| s.name == *name)
+                .ok_or_else(|| {
+                    let known: Vec<_> = self.signals.iter().map(|s| s.name.as_str()).collect();
+                    format!(
+                        "channels: expected one of {}, found '{name}'",
+                        known.join(", ")
+                    )
+                })?;
+            match rate {
+                None => rate = Some(signal.rate),
+                Some(r) if r != signal.rate => {
+                    return Err(format!(
+                        "channels: signals of one stream need one rate, found {r} and {} Hz",
+                        signal.rate
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        rate.map_or(Ok(()), |rate| stream.encoder.check(rate))
+    }
+}
+
+impl WindowSpec {
+    fn check(&self) -> Result<(), String> {
+        let positive = |name: &str, v: f64, max: f64| {
+            (v.is_finite() && v > 0.0 && v <= max)
+                .then_some(())
+                .ok_or_else(|| {
+                    format!("{name} must be above 0 and at most {max} seconds, found {v}")
+                })
+        };
+        positive("duration", self.duration, MAX_WINDOW)?;
+        positive("hop", self.hop, MAX_WINDOW)?;
+        positive("chunk", self.chunk, MAX_WINDOW)?;
+        whole("duration / chunk", self.duration / self.chunk)?;
+        whole("hop / chunk", self.hop / self.chunk)?;
+        share("min-coverage", self.min_coverage)?;
+        share("min-chunk-coverage", self.min_chunk_coverage)
+    }
+}
+
+impl VideoSpec {
+    /// How units are put onto the grid.
+    pub fn grid(&self) -> UnitsSpec {
+        UnitsSpec {
+            rate: self.rate,
+            max_gap: self.max_gap,
+            min_confidence: self.min_confidence,
+            units: self.units.clone(),
+        }
+    }
+
+    fn check(&self, window: &WindowSpec) -> Result<(), String> {
+        self.grid().check()?;
+        whole("chunk × rate", window.chunk * self.rate)?;
+        self.encoder.check(self.rate)
+    }
+}
+
+impl OutputSpec {
+    fn check(&self) -> Result<(), String> {
+        for (name, c) in [("valence", self.valence), ("arousal", self.arousal)] {
+            if !(c.temperature.is_finite() && c.temperature > 0.0 && c.bias.is_finite()) {
+                return Err(format!(
+                    "{name}: temperature must be above 0 and bias a number, found {} and {}",
+                    c.temperature, c.bias
+                ));
+            }
+            share("prior", c.prior).map_err(|e| format!("{name}: {e}"))?;
+        }
+        let distinct: BTreeSet<_> = self.classes.iter().collect();
+        let plain = |c: &String| {
+            !c.is_empty()
+                && c.chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        };
+        if distinct.len() != self.classes.len() || !self.classes.iter().all(plain) {
+            return Err(
+                "classes: expected names of letters, digits, '-' and '_', each once".into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn whole(name: &str, value: f64) -> Result<(), String> {
+    ((value - value.round()).abs() < 1e-9 && (0.0..1e9).contains(&value))
+        .then_some(())
+        .ok_or_else(|| format!("{name} must be a whole number, found {value}"))
+}
+
+/// Reads a file of the bundle, and no other: a plain name, not a link that leads out.
+fn read(directory: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
+    let mut parts = Path::new(name).components();
+    if !matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    ) {
+        return Err(format!(
+            "'{name}': expected the plain name of a file inside the bundle"
+        ));
+    }
+    let path = directory.join(name);
+    let outside = || format!("{name}: leads outside the bundle");
+    let real = path.canonicalize().map_err(|e| format!("{name}: {e}"))?;
+    let home = directory
+        .canonicalize()
+        .map_err(|e| format!("{name}: {e}"))?;
+    if real.parent() != Some(home.as_path()) {
+        return Err(outside());
+    }
+    let size = real.metadata().map_err(|e| format!("{name}: {e}"))?;
+    if !size.is_file() {
+        return Err(format!("{name}: expected a regular file"));
+    }
+    if size.len() > limit {
+        return Err(format!(
+            "{name}: {} bytes, expected at most {limit}",
+            size.len()
+        ));
+    }
+    std::fs::read(&real).map_err(|e| format!("{name}: {e}"))
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The MVP network: [`Bundle`] reads and checks a model directory, [`Network`] is its
+//! graphs made ready to run, and [`Estimator`] answers for a window of what its
+//! [`Inputs`] have been given.
+
+mod bundle;
+mod error;
+mod estimator;
+mod network;
+
+pub use bundle::{
+    Bundle, Calibration, EncoderSpec, FusionSpec, GraphFile, InputSpecs, Labels, MANIFEST,
+    OutputSpec, StreamSpec, VideoSpec, WindowSpec,
+};
+pub use error::Error;
+pub use estimator::{
+    Answer, Estimator, GridWindow, Inputs, ModalityState, SignalTrack, VideoTrack,
+};
+pub use network::{Logits, Network, TokenWindow};

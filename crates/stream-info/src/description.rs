@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MPL-2.0
+use crate::xml::Element;
+use crate::{Format, Rate};
+use std::fmt;
+
+/// Everything a stream says about itself, as plain data.
+///
+/// Labels, units and what follows them come from the long description, which only
+/// an inlet and the sender itself have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description {
+    pub name: String,
+    pub stream_type: String,
+    /// May be empty: then a restarted sender cannot be told from another one.
+    pub source_id: String,
+    pub hostname: String,
+    /// New for every start of the sender.
+    pub uid: String,
+    pub session_id: String,
+    pub channels: usize,
+    pub rate: Rate,
+    /// `None`: a format that this crate does not know.
+    pub format: Option<Format>,
+    /// Seconds on the sender's clock.
+    pub created_at: f64,
+    /// One per channel (`<label>`, else `<name>`), or none at all.
+    pub labels: Vec<String>,
+    /// One per channel, or none at all.
+    pub units: Vec<String>,
+    /// `<synchronization><offset_mean>`: seconds by which stamps are late.
+    pub offset_mean: Option<f64>,
+    /// `<first_frame_time>`: of a stream of video frames, `frame-time` of frame 0, seconds.
+    pub first_frame_time: Option<f64>,
+    /// `<synchronization><can_drop_samples>`: sample counts say nothing about time.
+    pub can_drop_samples: bool,
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "'{}' (type '{}', source id '{}', host '{}', {} channel(s), {}, {})",
+            self.name,
+            self.stream_type,
+            self.source_id,
+            self.hostname,
+            self.channels,
+            self.format
+                .map_or_else(|| "unknown format".into(), |x| x.to_string()),
+            self.rate
+        )
+    }
+}
+
+/// Streams with more channels are damage.
+pub const MAX_CHANNELS: usize = 1 << 20;
+
+/// Reads what a stream says about itself.
+///
+/// # Errors
+/// Names the field that is wrong, what it holds and what was expected.
+pub fn describe(xml: &str) -> Result<Description, String> {
+    let info = Element::parse(xml)?;
+    let channels = info.value("channel_count");
+    let count = channels
+        .parse::<usize>()
+        .ok()
+        .filter(|n| (1..=MAX_CHANNELS).contains(n))
+        .ok_or_else(|| {
+            format!(
+                "channel_count is '{channels}', expected 1 to {}",
+                MAX_CHANNELS
+            )
+        })?;
+    let format = match info.value("channel_format") {
+        "float32" => Format::F32,
+        "double64" => Format::F64,
+        "string" => Format::Text,
+        "int8" => Format::I8,
+        "int16" => Format::I16,
+        "int32" => Format::I32,
+        "int64" => Format::I64,
+        other => {
+            return Err(format!(
+                "channel_format is '{other}', expected float32, double64, string or int8 to int64"
+            ));
+        }
+    };
+    let empty = Element::default();
+    let desc = info.child("desc").unwrap_or(&empty);
+    let (mut labels, mut units) = (Vec::new(), Vec::new());
+    if let Some(list) = desc.child("channels") {
+        for channel in list.children("channel").take(count) {
+            let label = match channel.value("label") {
+                "" => channel.value("name"),
+                label => label,
+            };
+            labels.push(label.to_string());
+            units.push(channel.value("unit").to_string());
+        }
+    }
+    for texts in [&mut labels, &mut units] {
+        if texts.iter().all(String::is_empty) {
+            texts.clear();
+        } else {
+            texts.resize(count, String::new());
+        }
+    }
+    let sync = desc.child("synchronization").unwrap_or(&empty);
+    let text = |name| info.value(name).to_string();
+    let number = |of: &Element, name| of.value(name).parse().ok().filter(|v: &f64| v.is_finite());
+    Ok(Description {
+        name: text("name"),
+        stream_type: text("type"),
+        source_id: text("source_id"),
+        hostname: text("hostname"),
+        uid: text("uid"),
+        session_id: text("session_id"),
+        channels: count,
+        rate: Rate::from_hz(info.value("nominal_srate").parse().unwrap_or(0.0)),
+        format: Some(format),
+        created_at: info.value("created_at").parse().unwrap_or(0.0),
+        labels,
+        units,
+        offset_mean: number(sync, "offset_mean"),
+        first_frame_time: number(desc, "first_frame_time"),
+        can_drop_samples: sync.value("can_drop_samples").eq_ignore_ascii_case("true"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_read() {
+        let d = describe(
+            "<?xml version=\"1.0\"?>\n<info>\n<name>A &amp; &#66;</name><type>EEG</type>\
+             <channel_count>3</channel_count><channel_format>int16</channel_format>\
+             <nominal_srate>51.2</nominal_srate><source_id/><!-- <type>x</type> -->\
+             <desc><channels><channel a=\"1\"><label>x</label><unit>uS</unit></channel>\
+             <channel><name>y</name></channel></channels>\
+             <synchronization><offset_mean>0.25</offset_mean></synchronization>\
+             <first_frame_time>0.125</first_frame_time></desc></info>",
+        )
+        .expect("valid");
+        assert_eq!((d.name.as_str(), d.stream_type.as_str()), ("A & B", "EEG"));
+        assert_eq!((d.channels, d.format), (3, Some(Format::I16)));
+        assert_eq!(d.rate, Rate { num: 256, den: 5 });
+        assert_eq!(d.labels, ["x", "y", ""]);
+        assert_eq!(d.units, ["uS", "", ""]);
+        assert_eq!(
+            (d.offset_mean, d.first_frame_time),
+            (Some(0.25), Some(0.125))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (xml, word) in [
+            ("", "does not end"),
+            ("<info>", "does not end"),
+            ("<info></inf>", "closed by"),
+            ("</a></b></c>", "closed"),
+            ("<info", "open tag"),
+            ("<info/>", "channel_count is ''"),
+            ("<i><channel_count>0</channel_count></i>", "'0'"),
+            (
+                "<i><channel_count>1</channel_count><channel_format>f</channel_format></i>",
+                "'f'",
+            ),
+            (&"<a>".repeat(100), "levels"),
+        ] {
+            let e = describe(xml).expect_err(xml);
+            assert!(e.contains(word), "{xml}: {e}");
+        }
+    }
+}

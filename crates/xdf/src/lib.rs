@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Recordings in the Extensible Data Format (XDF), as LabRecorder writes them: an
+//! incremental parser and the correction of clocks. Knows nothing of files: bytes are fed.
+
+mod clock;
+mod parser;
+
+pub use clock::{Causal, Corrector, Line, Offset, fit};
+pub use parser::{Error, Event, Header, Parser, Resume, Values};

@@ -1,0 +1,652 @@
+// SPDX-License-Identifier: MPL-2.0
+use super::clock::Offset;
+use std::collections::HashMap;
+use stream_info::{Description, Format};
+
+const MAGIC: &[u8] = b"XDF:";
+/// What every boundary chunk holds.
+const BOUNDARY: [u8; 16] = [
+    0x43, 0xA5, 0x46, 0xDC, 0xCB, 0xF5, 0x41, 0x0F, 0xB3, 0x0E, 0xD5, 0x46, 0x73, 0x83, 0xCB, 0xE4,
+];
+/// Chunks that are kept whole (descriptions) and single samples are at most this long;
+/// longer ones are damage. Sample chunks may have any length.
+const MAX_WHOLE: u64 = 16 << 20;
+/// Offsets in files are signed numbers of 64 bits.
+const LONGEST: u64 = i64::MAX as u64;
+/// One event holds at most this many samples, or about this many bytes of them.
+const BATCH: usize = 4096;
+const BATCH_BYTES: usize = 256 << 10;
+/// Sample chunks up to this long are looked through before any of their samples is given:
+/// what stands in a damaged one is not to be trusted.
+const CHECKED: u64 = 1 << 20;
+
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    #[error("this is no XDF recording: it begins with {0:02x?}, expected the letters 'XDF:'{1}")]
+    Magic(Vec<u8>, &'static str),
+    #[error("this is no XDF recording: it is empty or shorter than the letters 'XDF:'")]
+    Empty,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    pub description: Description,
+    pub xml: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Little-endian numbers of the stream's format, samples one after the other.
+    Numbers(Vec<u8>),
+    /// One text for each channel of each sample.
+    Texts(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The file's own description, XML.
+    File(String),
+    /// A stream begins. Comes once for each id.
+    Stream(u32, Box<Header>),
+    /// Samples of a stream whose header came before; long chunks come as several.
+    Samples {
+        id: u32,
+        /// Seconds on the sender's clock, one per sample. Left out in the file: the one
+        /// before plus one period.
+        stamps: Vec<f64>,
+        values: Values,
+    },
+    Offset(u32, Offset),
+    Boundary,
+    /// What the recorder says of a stream at the end, XML.
+    Footer(u32, String),
+    /// Something cannot be read; reading goes on after it.
+    Damage {
+        /// Offset in the file, bytes.
+        at: u64,
+        what: String,
+    },
+}
+
+struct Known {
+    channels: usize,
+    format: Format,
+    interval: f64,
+    /// Stamp of the last sample; unknown after damage.
+    last: Option<f64>,
+}
+
+impl Known {
+    /// Whether `bytes` are exactly `count` samples.
+    fn check(&self, bytes: &[u8], count: u64) -> Result<(), Stop> {
+        let mut c = Cursor { bytes, at: 0 };
+        for _ in 0..count {
+            match c.array()? {
+                [0] => (),
+                [8] => drop(c.take(8)?),
+                [n] => return Err(stamp_damage(n)),
+            }
+            if self.format == Format::Text {
+                for _ in 0..self.channels {
+                    let n = c.length()?;
+                    c.take(usize::try_from(n).unwrap_or(usize::MAX))?;
+                }
+            } else {
+                c.take(self.format.size() * self.channels)?;
+            }
+        }
+        match c.at == bytes.len() {
+            true => Ok(()),
+            false => Err(Stop::Damage(TOO_LONG.into())),
+        }
+    }
+}
+
+const TOO_LONG: &str = "it holds more bytes than its samples need";
+
+fn stamp_damage(n: u8) -> Stop {
+    Stop::Damage(format!("a stamp of {n} bytes, expected 0 or 8"))
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Magic,
+    Chunk,
+    Samples {
+        id: u32,
+        bytes: u64,
+        count: Option<u64>,
+    },
+    /// So many bytes are of no interest, the first of which stood at `from`.
+    Skip {
+        from: u64,
+        left: u64,
+    },
+    Resync,
+}
+
+/// Where reading may begin again, see [`Parser::mark`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resume {
+    pub at: u64,
+    last: Vec<(u32, Option<f64>)>,
+}
+
+/// Reads a recording piece by piece: [`Parser::feed`] some bytes, take events until there
+/// are none, and so on; [`Parser::finish`] at the end. Memory is bounded by what was fed
+/// plus one description or sample.
+///
+/// Damage is told and passed over: reading goes on at the next boundary chunk.
+pub struct Parser {
+    buffer: Vec<u8>,
+    /// Of `buffer`, read already.
+    read: usize,
+    /// Offset in the file of `buffer[read]`.
+    position: u64,
+    state: State,
+    streams: HashMap<u32, Option<Known>>,
+    /// Sample chunks are passed over.
+    headers_only: bool,
+    ending: bool,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self {
+            buffer: Vec::new(),
+            read: 0,
+            position: 0,
+            state: State::Magic,
+            streams: HashMap::new(),
+            headers_only: false,
+            ending: false,
+        }
+    }
+}
+
+/// Bytes so far do not tell; more are needed.
+struct More;
+
+/// Either damage (its description) or not enough bytes.
+enum Stop {
+    More,
+    Damage(String),
+}
+
+impl From<More> for Stop {
+    fn from(_: More) -> Self {
+        Stop::More
+    }
+}
+
+/// Reads from a slice without consuming it.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], More> {
+        let end = self.at.checked_add(n).ok_or(More)?;
+        let taken = self.bytes.get(self.at..end).ok_or(More)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], More> {
+        self.take(N)?.try_into().map_err(|_| More)
+    }
+
+    /// A number with its own length before it.
+    fn length(&mut self) -> Result<u64, Stop> {
+        match self.array::<1>()? {
+            [1] => Ok(u64::from(self.array::<1>()?[0])),
+            [4] => Ok(u64::from(u32::from_le_bytes(self.array()?))),
+            [8] => Ok(u64::from_le_bytes(self.array()?)),
+            [n] => Err(Stop::Damage(format!(
+                "a length of {n} bytes, expected 1, 4 or 8"
+            ))),
+        }
+    }
+}
+
+impl Parser {
+    /// Passes over samples: only descriptions, clock offsets and footers come.
+    pub fn headers_only() -> Self {
+        Self {
+            headers_only: true,
+            ..Self::default()
+        }
+    }
+
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.read);
+        self.read = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Offset of the next byte to read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Bytes held at the moment.
+    pub fn held(&self) -> usize {
+        self.buffer.len() - self.read
+    }
+
+    /// The state between two chunks, `None` inside of one.
+    pub fn mark(&self) -> Option<Resume> {
+        matches!(self.state, State::Chunk).then(|| Resume {
+            at: self.position,
+            last: self
+                .streams
+                .iter()
+                .filter_map(|(id, s)| Some((*id, s.as_ref()?.last)))
+                .collect(),
+        })
+    }
+
+    /// Goes on at a mark that this parser, or another of the same file, made. The next
+    /// byte to feed is that at `mark.at`.
+    pub fn resume(&mut self, mark: &Resume) {
+        self.buffer.clear();
+        self.read = 0;
+        self.position = mark.at;
+        self.state = State::Chunk;
+        self.ending = false;
+        for (id, last) in &mark.last {
+            if let Some(Some(stream)) = self.streams.get_mut(id) {
+                stream.last = *last;
+            }
+        }
+    }
+
+    /// Goes back to the beginning, keeping the descriptions; the next byte to feed is the
+    /// fifth.
+    pub fn rewind(&mut self) {
+        let last = self.streams.keys().map(|id| (*id, Some(0.0))).collect();
+        self.resume(&Resume {
+            at: MAGIC.len() as u64,
+            last,
+        });
+    }
+
+    /// How many bytes from [`Parser::position`] need not be fed; they count as fed. The
+    /// last byte of what is passed over is left to feed: whether the recording reaches so
+    /// far shows only there.
+    pub fn jump(&mut self) -> u64 {
+        match self.state {
+            State::Skip { from, left } if self.held() == 0 && left > 1 => {
+                self.position = self.position.saturating_add(left - 1);
+                self.state = State::Skip { from, left: 1 };
+                left - 1
+            }
+            _ => 0,
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.read += n;
+        self.position += n as u64;
+    }
+
+    /// The next thing that the bytes so far tell; `None`: feed more, or the end after
+    /// [`Parser::finish`].
+    ///
+    /// # Errors
+    /// When it is no XDF at all.
+    pub fn next_event(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            let at = self.position;
+            let step = match self.state {
+                State::Magic => {
+                    let bytes = &self.buffer[self.read..];
+                    if bytes.len() < MAGIC.len() {
+                        return self.end();
+                    }
+                    if !bytes.starts_with(MAGIC) {
+                        let hint = if bytes.starts_with(&[0x1f, 0x8b]) {
+                            "; it is compressed by gzip: put a decompressor before, or unpack it"
+                        } else {
+                            ""
+                        };
+                        return Err(Error::Magic(bytes[..MAGIC.len()].to_vec(), hint));
+                    }
+                    self.consume(MAGIC.len());
+                    self.state = State::Chunk;
+                    continue;
+                }
+                State::Chunk => self.chunk(),
+                State::Samples { id, bytes, count } => self.samples(id, bytes, count),
+                State::Skip { from, left } => {
+                    let n = left.min(self.held() as u64);
+                    self.consume(n as usize);
+                    self.state = if n == left {
+                        State::Chunk
+                    } else {
+                        State::Skip {
+                            from,
+                            left: left - n,
+                        }
+                    };
+                    match n == left {
+                        true => continue,
+                        false => return self.end(),
+                    }
+                }
+                State::Resync => {
+                    if self.resync() {
+                        return Ok(Some(Event::Boundary));
+                    }
+                    return self.end();
+                }
+            };
+            match step {
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) => continue,
+                Err(Stop::More) => return self.end(),
+                Err(Stop::Damage(what)) => {
+                    self.state = State::Resync;
+                    for stream in self.streams.values_mut().flatten() {
+                        stream.last = None;
+                    }
+                    return Ok(Some(Event::Damage { at, what }));
+                }
+            }
+        }
+    }
+
+    /// No more bytes will come: what is left follows from [`Parser::next_event`], and whether the
+    /// recording was cut off.
+    pub fn finish(&mut self) {
+        self.ending = true;
+    }
+
+    /// What there is to say when all bytes are read.
+    fn end(&mut self) -> Result<Option<Event>, Error> {
+        let what = match self.state {
+            _ if !self.ending => return Ok(None),
+            State::Magic => return Err(Error::Empty),
+            State::Chunk if self.held() == 0 => return Ok(None),
+            State::Resync => "no boundary chunk follows the damage",
+            _ => "the recording ends inside of a chunk",
+        };
+        let at = match self.state {
+            // Where the end is nobody knows who jumped.
+            State::Skip { from, .. } => from,
+            _ => self.position,
+        };
+        self.consume(self.held());
+        self.state = State::Chunk;
+        Ok(Some(Event::Damage {
+            at,
+            what: what.into(),
+        }))
+    }
+
+    /// Looks for the next boundary; keeps what may be the beginning of one.
+    fn resync(&mut self) -> bool {
+        let bytes = &self.buffer[self.read..];
+        match bytes.windows(BOUNDARY.len()).position(|w| w == BOUNDARY) {
+            Some(n) => {
+                self.consume(n + BOUNDARY.len());
+                self.state = State::Chunk;
+                true
+            }
+            None => {
+                let n = bytes.len().saturating_sub(BOUNDARY.len() - 1);
+                self.consume(n);
+                false
+            }
+        }
+    }
+
+    fn chunk(&mut self) -> Result<Option<Event>, Stop> {
+        let mut c = Cursor {
+            bytes: &self.buffer[self.read..],
+            at: 0,
+        };
+        if c.bytes.is_empty() {
+            return Err(Stop::More);
+        }
+        let length = c.length()?;
+        let tag = u16::from_le_bytes(c.array()?);
+        let Some(left) = length.checked_sub(2) else {
+            return Err(Stop::Damage(format!("a chunk of {length} bytes")));
+        };
+        // No file is longer: the place after the chunk would be none.
+        if length > LONGEST.saturating_sub(self.position) {
+            return Err(Stop::Damage(format!("a chunk of {length} bytes")));
+        }
+        if tag == 3 {
+            if left < 4 {
+                return Err(Stop::Damage("a sample chunk without a stream id".into()));
+            }
+            let id = u32::from_le_bytes(c.array()?);
+            let head = c.at;
+            self.consume(head);
+            let bytes = left - 4;
+            let known = self.streams.get(&id);
+            self.state = match known {
+                Some(Some(_)) if !self.headers_only => State::Samples {
+                    id,
+                    bytes,
+                    count: None,
+                },
+                _ => State::Skip {
+                    from: self.position,
+                    left: bytes,
+                },
+            };
+            if known.is_none() {
+                // Told once.
+                self.streams.insert(id, None);
+                return Ok(Some(Event::Damage {
+                    at: self.position - head as u64,
+                    what: format!("samples of the stream {id}, which has no header"),
+                }));
+            }
+            return Ok(None);
+        }
+        if left > MAX_WHOLE {
+            return Err(Stop::Damage(format!(
+                "a chunk with tag {tag} of {length} bytes"
+            )));
+        }
+        if !(1..=6).contains(&tag) {
+            let head = c.at;
+            self.consume(head);
+            self.state = State::Skip {
+                from: self.position,
+                left,
+            };
+            return Ok(None);
+        }
+        let content = c.take(left as usize)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let id = content
+            .first_chunk::<4>()
+            .map(|b| u32::from_le_bytes(*b))
+            .ok_or_else(|| Stop::Damage(format!("a chunk with tag {tag} of {length} bytes")));
+        let rest = content.get(4..).unwrap_or_default();
+        let end = c.at;
+        let event = match tag {
+            1 => Some(Event::File(text(content))),
+            2 => {
+                let (id, xml) = (id?, text(rest));
+                match stream_info::describe(&xml) {
+                    // A header that comes twice says nothing new.
+                    _ if matches!(self.streams.get(&id), Some(Some(_))) => None,
+                    Ok(description) => {
+                        let interval = match description.rate.is_regular() {
+                            true => 1.0 / description.rate.hz(),
+                            false => 0.0,
+                        };
+                        let known = description.format.map(|format| Known {
+                            channels: description.channels,
+                            format,
+                            interval,
+                            last: Some(0.0),
+                        });
+                        self.streams.insert(id, known);
+                        Some(Event::Stream(id, Box::new(Header { description, xml })))
+                    }
+                    Err(e) => {
+                        self.streams.insert(id, None);
+                        Some(Event::Damage {
+                            at: self.position,
+                            what: format!("the header of the stream {id}: {e}"),
+                        })
+                    }
+                }
+            }
+            4 => {
+                let (id, numbers) = (id?, rest.as_chunks::<8>());
+                let ([time, value], []) = numbers else {
+                    return Err(Stop::Damage(format!("a clock offset of {length} bytes")));
+                };
+                let (time, value) = (f64::from_le_bytes(*time), f64::from_le_bytes(*value));
+                (time.is_finite() && value.is_finite())
+                    .then_some(Event::Offset(id, Offset { time, value }))
+            }
+            5 if content == BOUNDARY => Some(Event::Boundary),
+            5 => return Err(Stop::Damage("a boundary chunk with another mark".into())),
+            _ => Some(Event::Footer(id?, text(rest))),
+        };
+        self.consume(end);
+        Ok(event)
+    }
+
+    /// Reads as many whole samples of the chunk as there are.
+    fn samples(&mut self, id: u32, bytes: u64, count: Option<u64>) -> Result<Option<Event>, Stop> {
+        let buffer = &self.buffer[self.read..];
+        // Nothing of the next chunk is looked at.
+        let mine = &buffer[..buffer
+            .len()
+            .min(usize::try_from(bytes).unwrap_or(usize::MAX))];
+        let whole = mine.len() as u64 == bytes;
+        let mut c = Cursor { bytes: mine, at: 0 };
+        let damage =
+            |what: &str| Stop::Damage(format!("a sample chunk of the stream {id}: {what}"));
+        // What is missing inside of the chunk never comes.
+        let missing = |stop: Stop| match stop {
+            Stop::More if whole => damage("it holds fewer bytes than its samples need"),
+            other => other,
+        };
+        let Some(left) = count else {
+            if bytes <= CHECKED && !whole && !self.ending {
+                return Err(Stop::More);
+            }
+            let n = c.length().map_err(missing)?;
+            if let Some(Some(stream)) = self.streams.get(&id)
+                && bytes <= CHECKED
+                && whole
+            {
+                stream.check(&mine[c.at..], n).map_err(|what| match what {
+                    Stop::Damage(what) => damage(&what),
+                    more => missing(more),
+                })?;
+            }
+            let used = c.at;
+            self.consume(used);
+            self.state = State::Samples {
+                id,
+                bytes: bytes - used as u64,
+                count: Some(n),
+            };
+            return Ok(None);
+        };
+        if left == 0 {
+            if bytes > 0 {
+                return Err(damage(TOO_LONG));
+            }
+            self.state = State::Chunk;
+            return Ok(None);
+        }
+        let Some(Some(stream)) = self.streams.get_mut(&id) else {
+            return Err(damage("it has no header"));
+        };
+        let size = stream.format.size() * stream.channels;
+        if size as u64 > MAX_WHOLE {
+            return Err(damage("its samples are too long"));
+        }
+        let mut stamps = Vec::new();
+        let mut numbers = Vec::new();
+        let mut texts = Vec::new();
+        let mut done = 0u64;
+        let mut stop = None;
+        let mut last = stream.last;
+        while done < left && stamps.len() < BATCH && c.at < BATCH_BYTES {
+            let before = c.at;
+            let kept = texts.len();
+            let sample = (|| -> Result<Option<f64>, Stop> {
+                let stamp = match c.array::<1>()? {
+                    [0] => last.map(|l| l + stream.interval),
+                    [8] => Some(f64::from_le_bytes(c.array()?)),
+                    [n] => return Err(stamp_damage(n)),
+                };
+                if stream.format == Format::Text {
+                    for _ in 0..stream.channels {
+                        let n = c.length()?;
+                        if n > MAX_WHOLE {
+                            return Err(damage(&format!("a text of {n} bytes")));
+                        }
+                        let text = c.take(n as usize)?;
+                        texts.push(String::from_utf8_lossy(text).into_owned());
+                    }
+                } else {
+                    let values = c.take(size)?;
+                    if stamp.is_some() {
+                        numbers.extend_from_slice(values);
+                    }
+                }
+                Ok(stamp)
+            })();
+            match sample {
+                Ok(stamp) => {
+                    last = stamp.filter(|s| s.is_finite()).or(last);
+                    match stamp {
+                        Some(stamp) => stamps.push(stamp),
+                        // After damage nobody knows how many samples are missing.
+                        None => texts.truncate(kept),
+                    }
+                    done += 1;
+                }
+                Err(e) => {
+                    c.at = before;
+                    texts.truncate(kept);
+                    stop = Some(missing(e));
+                    break;
+                }
+            }
+        }
+        if done == 0 {
+            if c.bytes.len() as u64 > MAX_WHOLE {
+                return Err(damage("a sample is too long"));
+            }
+            return Err(stop.unwrap_or(Stop::More));
+        }
+        stream.last = last;
+        let text = stream.format == Format::Text;
+        let used = c.at;
+        self.consume(used);
+        self.state = State::Samples {
+            id,
+            bytes: bytes - used as u64,
+            count: Some(left - done),
+        };
+        if stamps.is_empty() {
+            return Ok(None);
+        }
+        let values = match text {
+            true => Values::Texts(texts),
+            false => Values::Numbers(numbers),
+        };
+        // Makes `mark` possible right after the last sample of a chunk.
+        if left == done && bytes == used as u64 {
+            self.state = State::Chunk;
+        }
+        Ok(Some(Event::Samples { id, stamps, values }))
+    }
+}
