@@ -160,9 +160,9 @@ mod tests {
         for (xml, word) in [
             ("", "does not end"),
             ("<info>", "does not end"),
-            ("<info></inf>", "closed by"),
-            ("</a></b></c>", "closed"),
-            ("<info", "open tag"),
+            ("<info></inf>", "expected `</info>`"),
+            ("</a></b></c>", "does not match"),
+            ("<info", "tag"),
             ("<info/>", "channel_count is ''"),
             ("<i><channel_count>0</channel_count></i>", "'0'"),
             (
