@@ -29,16 +29,17 @@
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::worker::{Config, Job, Outcome, Phase, Pixels, Worker};
+use super::worker::{self, Common, Config, Job, Outcome, Pixels, Stats, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::meta::{FACE_REGION, FaceUnitsMeta};
 use face::{
     BLENDSHAPES, ImageError, ImageView, MODEL_FILES, Options, PixelFormat, Plane, Rect, YuvToRgb,
 };
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
+use gst_common::{Phase, lock};
 use gst_video::{VideoFormat, prelude::*};
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -147,11 +148,14 @@ pub struct FaceTrack {
     srcpad: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    worker: Mutex<Option<Arc<Worker>>>,
+    worker: Mutex<Option<Running>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// From READY→PAUSED to PAUSED→READY.
+#[derive(Clone)]
+struct Running {
+    worker: Arc<Worker>,
+    common: Arc<Common>,
 }
 
 /// Which analysis period a running time belongs to; every frame has its own where the
@@ -209,8 +213,12 @@ pub(super) fn view<'a>(
 }
 
 impl FaceTrack {
-    fn worker(&self) -> Option<Arc<Worker>> {
+    fn running(&self) -> Option<Running> {
         lock(&self.worker).clone()
+    }
+
+    fn worker(&self) -> Option<Arc<Worker>> {
+        self.running().map(|r| r.worker)
     }
 
     fn restart(&self) {
@@ -225,12 +233,12 @@ impl FaceTrack {
         _pad: &gst::Pad,
         mut buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let Some(worker) = self.worker() else {
+        let Some(Running { worker, common }) = self.running() else {
             return Err(gst::FlowError::Flushing);
         };
-        let (rate, sync) = {
+        let (rate, sync, options) = {
             let settings = lock(&self.settings);
-            (settings.rate, settings.sync)
+            (settings.rate, settings.sync, settings.options())
         };
         let known = lock(&self.state).wait;
         let wait = match (sync, known) {
@@ -261,16 +269,23 @@ impl FaceTrack {
         }
 
         let outcomes = match (wait, due.then_some(time).flatten()) {
-            (true, Some(time)) => self.analyze_now(&worker, &buffer, &info, time)?,
+            (true, Some(time)) => self.analyze_now(&worker, &buffer, &info, time, options)?,
             (true, None) => Vec::new(),
             (false, due) => {
                 let phase = worker.phase();
                 if phase == Phase::Failed {
                     return Err(gst::FlowError::Error);
                 }
-                let outcomes = worker.take_outcomes();
-                if let (Some(time), Phase::Ready) = (due, phase) {
-                    self.analyze_later(&worker, &buffer, &info, time);
+                let outcomes = worker.take_answers();
+                if let (Some(time), Phase::Ready) = (due, phase)
+                    && let Some(pixels) = self.copy(&common, &buffer, &info)
+                {
+                    worker.submit(Job {
+                        time,
+                        pixels,
+                        regions: regions(&buffer),
+                        options,
+                    });
                 }
                 outcomes
             }
@@ -293,14 +308,16 @@ impl FaceTrack {
         buffer: &gst::Buffer,
         info: &gst_video::VideoInfo,
         time: ClockTime,
+        options: Options,
     ) -> Result<Vec<Outcome>, gst::FlowError> {
         let regions = regions(buffer);
         match gst_video::VideoFrame::from_buffer_readable(buffer.clone(), info) {
             Ok(frame) => {
-                let outcome = worker.analyze(Job {
+                let outcome = worker.run(Job {
                     time,
                     pixels: Pixels::Frame(Box::new(frame)),
                     regions,
+                    options,
                 })?;
                 Ok(vec![outcome])
             }
@@ -311,30 +328,22 @@ impl FaceTrack {
         }
     }
 
-    /// Copies what the analysis needs and leaves it for the worker.
-    fn analyze_later(
+    /// What the analysis needs of a frame that goes on.
+    fn copy(
         &self,
-        worker: &Worker,
+        common: &Common,
         buffer: &gst::Buffer,
         info: &gst_video::VideoInfo,
-        time: ClockTime,
-    ) {
+    ) -> Option<Pixels> {
         let Ok(frame) = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info) else {
             self.warn_memory(buffer);
-            return;
+            return None;
         };
-        match view(&frame) {
-            Ok(image) => {
-                let mut snapshot = worker.spare();
-                snapshot.copy_from(&image, MAX_COPY);
-                worker.submit(Job {
-                    time,
-                    pixels: Pixels::Copy(snapshot),
-                    regions: regions(buffer),
-                });
-            }
-            Err(e) => gst::warning!(CAT, imp = self, "{e}"),
-        }
+        let image = view(&frame)
+            .inspect_err(|e| gst::warning!(CAT, imp = self, "{e}"))
+            .ok()?;
+        let copy = common.copy(|snapshot| snapshot.copy_from(&image, MAX_COPY));
+        Some(Pixels::Copy(copy))
     }
 
     /// The faces to mark this frame with.
@@ -522,22 +531,33 @@ impl FaceTrack {
             directory,
             library: settings.ort_library.clone(),
             provider: settings.execution_provider.into(),
-            options: settings.options(),
         };
-        let worker = Worker::spawn(&self.obj(), config).map_err(|e| {
+        let options = settings.options();
+        let common = Arc::new(Common::default());
+        let (weak, shared) = (self.obj().downgrade(), common.clone());
+        let worker = Worker::spawn(
+            &*self.obj(),
+            "facetrack",
+            || (),
+            move |worker| worker::load(worker, weak, shared, config, options),
+        )
+        .map_err(|e| {
             gst::error_msg!(
                 gst::ResourceError::Failed,
                 ("The analysis thread could not be started: {}", e)
             )
         })?;
-        *lock(&self.worker) = Some(Arc::new(worker));
+        *lock(&self.worker) = Some(Running {
+            worker: Arc::new(worker),
+            common,
+        });
         Ok(())
     }
 
     fn stop(&self) {
-        let worker = lock(&self.worker).take();
-        if let Some(worker) = worker {
-            worker.stop();
+        let running = lock(&self.worker).take();
+        if let Some(running) = running {
+            running.worker.stop();
         }
         *lock(&self.state) = State::default();
     }
@@ -682,32 +702,31 @@ impl ObjectImpl for FaceTrack {
                 .filter(|p| !p.is_empty())
                 .map(PathBuf::from)
         };
-        let options = {
-            let mut settings = lock(&self.settings);
-            match pspec.name() {
-                "model" => settings.model = path(),
-                "rate" => settings.rate = value.get().expect("type checked upstream"),
-                "min-confidence" => {
-                    settings.min_confidence = value.get().expect("type checked upstream");
-                }
-                "max-faces" => settings.max_faces = value.get().expect("type checked upstream"),
-                "execution-provider" => {
-                    settings.execution_provider = value.get().expect("type checked upstream");
-                }
-                "ort-library" => settings.ort_library = path(),
-                "sync" => settings.sync = value.get().expect("type checked upstream"),
-                _ => unimplemented!(),
+        let mut settings = lock(&self.settings);
+        match pspec.name() {
+            "model" => settings.model = path(),
+            "rate" => settings.rate = value.get().expect("type checked upstream"),
+            "min-confidence" => {
+                settings.min_confidence = value.get().expect("type checked upstream");
             }
-            settings.options()
-        };
-        if let Some(worker) = self.worker() {
-            worker.set_options(options);
+            "max-faces" => settings.max_faces = value.get().expect("type checked upstream"),
+            "execution-provider" => {
+                settings.execution_provider = value.get().expect("type checked upstream");
+            }
+            "ort-library" => settings.ort_library = path(),
+            "sync" => settings.sync = value.get().expect("type checked upstream"),
+            _ => unimplemented!(),
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         let settings = || lock(&self.settings);
-        let stats = || self.worker().map(|w| w.stats()).unwrap_or_default();
+        let running = self.running();
+        let stats = || -> Stats {
+            running
+                .as_ref()
+                .map_or_else(Stats::default, |r| *lock(&r.common.stats))
+        };
         let text = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string()).to_value();
         match pspec.name() {
             "model" => text(&settings().model),
@@ -727,7 +746,10 @@ impl ObjectImpl for FaceTrack {
                     .unwrap_or(0);
                 gst::Structure::builder("facetrack-stats")
                     .field("analyses", stats.analyses)
-                    .field("dropped", stats.dropped)
+                    .field(
+                        "dropped",
+                        running.as_ref().map_or(0, |r| r.worker.dropped()),
+                    )
                     .field("faces", stats.faces)
                     .field("detector-runs", stats.detector_runs)
                     .field("last-analysis-time", stats.last.nseconds())
@@ -797,7 +819,10 @@ impl ElementImpl for FaceTrack {
                     self.post_error_message(e);
                     return Err(gst::StateChangeError);
                 }
-                if self.worker().is_some_and(|w| !w.await_load()) {
+                if self
+                    .worker()
+                    .is_some_and(|w| !w.await_load(common::LOAD_PATIENCE))
+                {
                     self.stop();
                     return Err(gst::StateChangeError);
                 }

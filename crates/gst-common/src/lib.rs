@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What elements of both plugins share.
 
+mod worker;
+
+pub use worker::{Loading, Phase, Stop, Task, Worker};
+
 use gst::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
