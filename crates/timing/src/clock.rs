@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
+use crate::robust::median;
 use std::collections::VecDeque;
 
 const WINDOW: f64 = 30.0;
@@ -82,17 +83,16 @@ impl ClockPairs {
                     slopes.push((b.1 - a.1) / (b.0 - a.0));
                 }
             }
-            let measured = median(&mut slopes);
-            if (measured / 1e9 - 1.0).abs() <= SPEED_TOLERANCE {
-                speed = measured;
-            }
+            speed = median(&mut slopes)
+                .filter(|measured| (measured / 1e9 - 1.0).abs() <= SPEED_TOLERANCE)
+                .unwrap_or(speed);
         }
         let mut anchors: Vec<f64> = self
             .pairs
             .iter()
             .map(|(l, c)| c + (l0 - l) * speed)
             .collect();
-        self.line = Some((l0, median(&mut anchors), speed));
+        self.line = median(&mut anchors).map(|anchor| (l0, anchor, speed));
     }
 
     /// Nanoseconds on the pipeline's clock at `local` seconds; `None` before any pair.
@@ -133,16 +133,6 @@ impl ClockMap {
             Self::Same => same(),
             Self::Other(pairs) => pairs.unmap(clock).unwrap_or_else(same),
         }
-    }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let n = values.len();
-    if n % 2 == 1 {
-        values[n / 2]
-    } else {
-        (values[n / 2 - 1] + values[n / 2]) / 2.0
     }
 }
 

@@ -12,6 +12,7 @@ mod latency;
 #[cfg(test)]
 mod noise;
 mod offset;
+pub mod robust;
 #[cfg(test)]
 mod simulation;
 mod slew;

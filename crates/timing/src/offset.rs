@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
+use super::robust::{Line, LineFit, Point};
 use super::slew::Slew;
 use std::collections::VecDeque;
 
@@ -52,27 +53,11 @@ pub struct ClockFit {
     suspects: Vec<Measurement>,
 }
 
-/// Offset `value` at `origin` on the sender's clock, growing by `slope` per second.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    origin: f64,
-    value: f64,
-    slope: f64,
-}
-
-impl Line {
-    fn at(&self, time: f64) -> f64 {
-        self.value + self.slope * (time - self.origin)
-    }
-}
-
 /// Seconds of measurements that the line goes through, and how many at most.
 const WINDOW: f64 = 300.0;
 const MOST: usize = 400;
 /// No measurement is trusted further, seconds: interrupts, and the reading of the clocks.
 const LEAST_UNCERTAINTY: f64 = 1e-5;
-/// Huber's bound, in uncertainties.
-const HUBER: f64 = 1.0;
 const ROUNDS: usize = 12;
 /// Quartz of two machines differs by some 10 ppm; what is more than a thousand is no
 /// drift.
@@ -110,42 +95,19 @@ impl ClockFit {
 
 /// See [`ClockFit`]; `None` without measurements.
 fn fit(window: &VecDeque<Measurement>) -> Option<Line> {
-    let last = window.back()?;
-    let mut line = Line {
-        origin: last.at,
-        value: 0.0,
-        slope: 0.0,
+    let fit = LineFit {
+        usual_slope: USUAL_DRIFT,
+        largest_slope: LARGEST_DRIFT,
+        rounds: ROUNDS,
+        still: 0.0,
     };
-    // Relative to the newest, so that offsets of years keep their microseconds.
-    let points = || {
-        window.iter().map(|m| {
-            let sigma = m.uncertainty.max(LEAST_UNCERTAINTY);
-            (m.at - last.at, m.offset - last.offset, sigma)
-        })
+    let point = |m: &Measurement| Point {
+        time: m.at,
+        value: m.offset,
+        sigma: m.uncertainty.max(LEAST_UNCERTAINTY),
     };
-    for round in 0..ROUNDS {
-        let (mut w, mut wt, mut wv, mut wtt, mut wtv) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for (t, v, sigma) in points() {
-            let off = (v - line.value - line.slope * t).abs() / sigma;
-            let huber = match round {
-                0 => 1.0,
-                _ => (HUBER / off.max(HUBER)).min(1.0),
-            };
-            let weight = huber / (sigma * sigma);
-            w += weight;
-            wt += weight * t;
-            wv += weight * v;
-            wtt += weight * t * t;
-            wtv += weight * t * v;
-        }
-        let (mt, mv) = (wt / w, wv / w);
-        let spread = (wtt - w * mt * mt).max(0.0);
-        let slope = (wtv - w * mt * mv) / (spread + 1.0 / (USUAL_DRIFT * USUAL_DRIFT));
-        line.slope = slope.clamp(-LARGEST_DRIFT, LARGEST_DRIFT);
-        line.value = mv - line.slope * mt;
-    }
-    line.value += last.offset;
-    Some(line)
+    // At the newest, where the line is asked next.
+    fit.fit(window.back()?.at, window.iter().map(point))
 }
 
 impl OffsetModel for ClockFit {

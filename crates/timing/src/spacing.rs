@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
+use crate::robust::median;
 use std::collections::VecDeque;
 
 /// Finds streams that declare a rate and send events: beats, answers, markers.
@@ -71,9 +72,7 @@ impl Spacing {
     }
 
     fn median(&self) -> Option<f64> {
-        let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied()
+        median(&mut self.recent.iter().copied().collect::<Vec<_>>())
     }
 
     fn judge(&self) -> bool {

@@ -2,6 +2,7 @@
 //! From the senders' clocks to that of the recorder.
 
 use std::collections::VecDeque;
+use timing::robust::{Line, LineFit, Point, median};
 
 /// A measured clock offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,90 +13,37 @@ pub struct Offset {
     pub value: f64,
 }
 
-/// Seconds to add to a stamp: `value + slope * (stamp - origin)`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Line {
-    pub origin: f64,
-    pub value: f64,
-    pub slope: f64,
-}
-
-impl Line {
-    pub const NONE: Self = Self {
-        origin: 0.0,
-        value: 0.0,
-        slope: 0.0,
-    };
-
-    pub fn correct(&self, stamp: f64) -> f64 {
-        stamp + self.value + self.slope * (stamp - self.origin)
-    }
+/// The timestamp on the recorder's clock: the offset that `line` gives is added.
+fn corrected(line: &Line, stamp: f64) -> f64 {
+    stamp + line.at(stamp)
 }
 
 /// Residuals beyond this, seconds, are outliers: they count linearly.
 const HUBER: f64 = 1e-4;
 
 /// The line through offsets that minimises Huber's loss; `None` for no offsets.
-pub fn fit(offsets: &[Offset]) -> Option<Line> {
-    let n = offsets.len() as f64;
-    let first = offsets.first()?;
-    let (t0, v0) = (
-        offsets.iter().map(|o| o.time - first.time).sum::<f64>() / n + first.time,
-        offsets.iter().map(|o| o.value - first.value).sum::<f64>() / n + first.value,
-    );
-    let mut line = Line {
-        origin: t0,
-        value: 0.0,
-        slope: 0.0,
+fn fit(offsets: &[Offset]) -> Option<Line> {
+    let first = offsets.first()?.time;
+    let mean = offsets.iter().map(|o| o.time - first).sum::<f64>() / offsets.len() as f64 + first;
+    let fit = LineFit {
+        usual_slope: f64::INFINITY,
+        largest_slope: f64::INFINITY,
+        rounds: 500,
+        still: 1e-9,
     };
-    // Reweighted least squares, from the line of plain least squares on.
-    for round in 0..500 {
-        let (mut w, mut wt, mut wv, mut wtt, mut wtv) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for o in offsets {
-            let (t, v) = (o.time - t0, o.value - v0);
-            let residual = (v - line.value - line.slope * t).abs();
-            let weight = match round {
-                0 => 1.0,
-                _ => (HUBER / residual.max(HUBER)).min(1.0),
-            };
-            w += weight;
-            wt += weight * t;
-            wv += weight * v;
-            wtt += weight * t * t;
-            wtv += weight * t * v;
-        }
-        let (mt, mv) = (wt / w, wv / w);
-        let spread = wtt / w - mt * mt;
-        let slope = match spread > 1e-9 {
-            true => (wtv / w - mt * mv) / spread,
-            false => 0.0,
-        };
-        let value = mv - slope * mt;
-        let moved =
-            (value - line.value).abs() + (slope - line.slope).abs() * spread.max(0.0).sqrt();
-        (line.value, line.slope) = (value, slope);
-        if round > 0 && moved < 1e-9 {
-            break;
-        }
-    }
-    line.value += v0;
-    Some(line)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values {
-        [] => 0.0,
-        v if v.len() % 2 == 1 => v[v.len() / 2],
-        v => (v[v.len() / 2 - 1] + v[v.len() / 2]) / 2.0,
-    }
+    let point = |o: &Offset| Point {
+        time: o.time,
+        value: o.value,
+        sigma: HUBER,
+    };
+    fit.fit(mean, offsets.iter().map(point))
 }
 
 /// Which steps stick out by more than `least` seconds and `times` the usual scatter.
 fn glitches(steps: &[f64], least: f64, times: f64) -> Vec<bool> {
-    let middle = median(&mut steps.to_vec());
+    let middle = median(&mut steps.to_vec()).unwrap_or(0.0);
     let mut off: Vec<f64> = steps.iter().map(|s| (s - middle).abs()).collect();
-    let scatter = median(&mut off.clone()) + f64::EPSILON;
+    let scatter = median(&mut off.clone()).unwrap_or(0.0) + f64::EPSILON;
     off.iter_mut()
         .map(|o| *o > least && *o / scatter > times)
         .collect()
@@ -163,7 +111,7 @@ impl Corrector {
             self.current += 1;
         }
         match self.segments.get(self.current) {
-            Some(segment) => segment.line.correct(stamp),
+            Some(segment) => corrected(&segment.line, stamp),
             None => stamp,
         }
     }
@@ -200,7 +148,7 @@ impl Causal {
             .back()
             .is_some_and(|last| offset.time < last.time)
             || self.line.is_some_and(|line| {
-                let expected = line.correct(offset.time) - offset.time;
+                let expected = line.at(offset.time);
                 (offset.value - expected).abs() > RESET
             });
         if reset {
@@ -226,7 +174,7 @@ impl Causal {
 
     /// The time on the recorder's clock; the stamp itself before any measurement.
     pub fn correct(&self, stamp: f64) -> f64 {
-        self.line.unwrap_or(Line::NONE).correct(stamp)
+        self.line.map_or(stamp, |line| corrected(&line, stamp))
     }
 }
 
@@ -252,11 +200,11 @@ mod tests {
         let line = fit(&all).expect("a line");
         for t in [1e6, 1e6 + 250.0, 1e6 + 500.0] {
             let right = t - 1000.0 + 1e-4 * (t - 1e6);
-            assert!((line.correct(t) - right).abs() < 2e-5, "{t}");
+            assert!((corrected(&line, t) - right).abs() < 2e-5, "{t}");
         }
         assert_eq!(fit(&[]), None);
         let one = fit(&all[..1]).expect("a point");
-        assert_eq!(one.correct(1e6), 1e6 - 1000.0);
+        assert_eq!(corrected(&one, 1e6), 1e6 - 1000.0);
     }
 
     #[test]

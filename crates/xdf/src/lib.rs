@@ -5,5 +5,5 @@
 mod clock;
 mod parser;
 
-pub use clock::{Causal, Corrector, Line, Offset, fit};
+pub use clock::{Causal, Corrector, Offset};
 pub use parser::{Error, Event, Header, Parser, Resume, Values};
