@@ -615,10 +615,11 @@ mod tests {
         let (tell, told) = channel();
         let tell = Mutex::new(tell);
         let weak = Arc::downgrade(&slot);
-        let changed = move || drop(lock(&tell).send(()));
+        let changed = move || {
+            let _ = lock(&tell).send(());
+        };
         let worker = Worker::spawn(&element, "own", changed, move |_| Ok(Suicide(weak)));
-        let worker = lock(&slot).insert(worker.expect("thread")).submit(());
-        let () = worker;
+        lock(&slot).insert(worker.expect("thread")).submit(());
         while Arc::strong_count(&slot) > 0 && lock(&slot).is_some() {
             told.recv_timeout(LONG).expect("the worker ends");
         }
