@@ -5,7 +5,10 @@ mod lsl_support;
 
 use gst::prelude::*;
 use lsl::NewStream;
-use lsl_support::{hermetic, outlet, skip, stream};
+use lsl_support::{
+    hand::{Hand, Says},
+    hermetic, outlet, skip, stream,
+};
 use std::{
     process::Command,
     time::{Duration, Instant},
@@ -156,5 +159,63 @@ fn the_command_line_lists_them() {
         "gst-launch-1.0 lslsrc",
     ] {
         assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+/// What a stream says of itself is held against the limits before anything is made of it.
+#[test]
+fn what_cannot_be_is_no_device() {
+    let Some(library) = hermetic() else { return };
+    let label = "<desc><channels><channel><label>x</label></channel></channels></desc>";
+    let sane = || Says::sane("no device", "EDA");
+    let spoilt = [
+        Says {
+            channels: "2147483647".into(),
+            desc: label.into(),
+            ..sane()
+        },
+        Says {
+            channels: "0".into(),
+            ..sane()
+        },
+        Says {
+            channels: "x".into(),
+            ..sane()
+        },
+        Says {
+            rate: "1e300".into(),
+            ..sane()
+        },
+        Says {
+            name: "no device".repeat(1000),
+            ..sane()
+        },
+    ];
+    let _peer = Hand::new(spoilt.to_vec(), sane());
+    let _good = outlet(library, &ecg("a device"));
+    let provider = gst::DeviceProviderFactory::by_name("lsldeviceprovider").expect("registered");
+    // The other tests share this provider: it may be watching already.
+    let look = || {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let devices: Vec<_> = provider.devices().into_iter().collect();
+            if named(devices.clone(), "a device").is_some() || Instant::now() > end {
+                return devices;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let probed = look();
+    provider.start().expect("start");
+    let watched = look();
+    provider.stop();
+    for devices in [probed, watched] {
+        assert!(named(devices.clone(), "a device").is_some());
+        let names: Vec<_> = devices.iter().map(name_of).collect();
+        assert!(
+            names.iter().all(|n| !n.starts_with("no device")),
+            "{names:?}"
+        );
+        assert!(names.iter().all(|n| !n.contains("invalid")), "{names:?}");
     }
 }

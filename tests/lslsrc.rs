@@ -674,10 +674,12 @@ fn no_channels_no_stream() {
     let Ok(_outlet) = lsl::Outlet::new(&info) else {
         return lsl_support::skip("this liblsl makes no outlet without channels");
     };
-    let line = Line::new("stream-name=empty");
+    // It is named and ignored; the search goes on, here until its time is over.
+    let line = Line::new("stream-name=empty resolve-timeout=1000000000");
     line.play();
     let e = line.error(Duration::from_secs(10));
     assert!(e.contains("no channels") && e.contains("'empty'"), "{e}");
+    assert_eq!(line.warnings().len(), 1, "{:?}", line.warnings());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! Real LSL for tests: everything on loopback, invisible to other processes.
 #![allow(dead_code)]
 
+pub mod hand;
+
 use gst::{glib, prelude::*};
 use lsl::{Library, NewStream, Number, Outlet, StreamInfo};
 use std::{

@@ -101,6 +101,7 @@ table! {
         get_xml = lsl_get_xml: unsafe extern "C" fn(Info) -> *mut c_char;
         get_desc = lsl_get_desc: unsafe extern "C" fn(Info) -> Xml;
 
+        xml_parent = lsl_parent: unsafe extern "C" fn(Xml) -> Xml;
         xml_empty = lsl_empty: unsafe extern "C" fn(Xml) -> i32;
         xml_child = lsl_child: unsafe extern "C" fn(Xml, Str) -> Xml;
         xml_next_sibling = lsl_next_sibling_n: unsafe extern "C" fn(Xml, Str) -> Xml;
@@ -152,6 +153,7 @@ table! {
     optional {
         inlet_flush = lsl_inlet_flush: unsafe extern "C" fn(Inlet) -> u32;
         last_error = lsl_last_error: unsafe extern "C" fn() -> Str;
+        matches_query = lsl_stream_info_matches_query: unsafe extern "C" fn(Info, Str) -> i32;
         create_inlet_ex = lsl_create_inlet_ex:
             unsafe extern "C" fn(Info, i32, i32, i32, c_int) -> Inlet;
         set_config_content = lsl_set_config_content: unsafe extern "C" fn(Str);

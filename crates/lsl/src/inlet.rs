@@ -3,18 +3,24 @@ use super::{
     Error, Library, StreamInfo,
     ffi::{self, PullChunk},
     library::check,
+    limits,
 };
 use std::{
+    cell::Cell,
     ffi::{c_char, c_ulong},
     ptr,
     time::Duration,
 };
-use stream_info::Format;
+use stream_info::{Description, Format};
 
 /// Samples asked for at once; more that wait are read in further rounds.
 const ROUND: usize = 256;
 /// How much the library keeps for a reader that is late.
 const BUFFER_SECONDS: i32 = 60;
+/// And bytes of it, at most.
+const BUFFER_BYTES: f64 = (256u32 << 20) as f64;
+/// And samples: liblsl makes room for all of them at once.
+const BUFFER_SAMPLES: f64 = 6e6;
 /// liblsl counts the buffer of an irregular stream in hundreds of samples.
 const BUFFER_HUNDREDS: i32 = 100;
 const BUFFER_IN_SAMPLES: i32 = 1;
@@ -58,6 +64,10 @@ pub struct Inlet {
     handle: ffi::Inlet,
     format: Format,
     channels: usize,
+    /// What the search found; the full description must agree with it.
+    short: Description,
+    /// It does. liblsl divides by the full description's channel count when it reads.
+    agreed: Cell<bool>,
     // u64 keeps every sample type aligned.
     values: Vec<u64>,
     strings: Vec<*mut c_char>,
@@ -72,29 +82,31 @@ impl Inlet {
     /// Prepares a connection; nothing is sent before [`Inlet::open`].
     ///
     /// # Errors
-    /// A stream of unknown format or without channels.
+    /// [`Error::Refused`]: a stream that cannot be received.
     pub fn new(info: &StreamInfo) -> Result<Self, Error> {
         let library = info.library;
         let t = &library.table;
-        let description = info.describe();
-        let format = description.format.ok_or(Error::Failed(
+        let short = info.describe()?;
+        let format = short.format.ok_or(Error::Failed(
             "inlet creation",
             "unknown channel format".into(),
         ))?;
-        let channels = description.channels;
-        if channels == 0 {
-            return Err(Error::Failed(
-                "inlet creation",
-                "the stream has no channels".into(),
-            ));
-        }
+        let channels = short.channels;
+        let sample = (channels * limits::value_size(format)) as f64;
+        let most = (BUFFER_BYTES / sample).min(BUFFER_SAMPLES);
         let handle = unsafe {
-            if description.rate.is_regular() {
-                (t.create_inlet)(info.handle, BUFFER_SECONDS, 0, 0)
+            if short.rate.is_regular() {
+                let hz = short.rate.hz();
+                // A buffer of no samples would be divided by.
+                let least = (2.0 / hz).ceil() as i32;
+                let seconds = BUFFER_SECONDS.min((most / hz) as i32).max(least);
+                (t.create_inlet)(info.handle, seconds, 0, 0)
             } else if let Some(create) = t.create_inlet_ex {
-                create(info.handle, BUFFER_HUNDREDS * 100, 0, 0, BUFFER_IN_SAMPLES)
+                let samples = (BUFFER_HUNDREDS * 100).min(most as i32);
+                create(info.handle, samples, 0, 0, BUFFER_IN_SAMPLES)
             } else {
-                (t.create_inlet)(info.handle, BUFFER_HUNDREDS, 0, 0)
+                let hundreds = BUFFER_HUNDREDS.min((most / 100.0) as i32).max(1);
+                (t.create_inlet)(info.handle, hundreds, 0, 0)
             }
         };
         if handle.is_null() {
@@ -107,6 +119,8 @@ impl Inlet {
             handle,
             format,
             channels,
+            short,
+            agreed: Cell::new(false),
             values: vec![
                 0;
                 if text {
@@ -125,6 +139,7 @@ impl Inlet {
     ///
     /// # Errors
     /// [`Error::Timeout`]: ask again, the request goes on. [`Error::Lost`].
+    /// [`Error::Refused`]: it breaks a limit, or is not of the stream that was found.
     pub fn full_info(&self, timeout: Duration) -> Result<StreamInfo, Error> {
         let mut code = 0;
         let handle = unsafe {
@@ -137,17 +152,37 @@ impl Inlet {
                 self.library.last_error(),
             ));
         }
-        Ok(StreamInfo {
+        let info = StreamInfo {
             library: self.library,
             handle,
-        })
+        };
+        let refused = |why: String| {
+            Error::Refused(format!(
+                "The LSL stream {} {why}. It is ignored; correct its sender, or start it anew",
+                self.short
+            ))
+        };
+        let size = info.xml().len();
+        if size > limits::MAX_XML {
+            return Err(refused(format!(
+                "has a description of {size} bytes; at most {} can be received",
+                limits::MAX_XML
+            )));
+        }
+        limits::agrees(&self.short, &info.describe()?).map_err(refused)?;
+        self.agreed.set(true);
+        Ok(info)
     }
 
     /// Starts the flow of samples.
     ///
     /// # Errors
-    /// [`Error::Timeout`]: ask again, the attempt goes on. [`Error::Lost`].
+    /// As [`Inlet::full_info`], which comes first. [`Error::Timeout`]: ask again, the
+    /// attempt goes on.
     pub fn open(&self, timeout: Duration) -> Result<(), Error> {
+        if !self.agreed.get() {
+            self.full_info(timeout)?;
+        }
         let mut code = 0;
         unsafe { (self.library.table.open_stream)(self.handle, timeout.as_secs_f64(), &mut code) };
         check(self.library, "opening the stream", code)

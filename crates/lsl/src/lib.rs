@@ -8,6 +8,7 @@ mod ffi;
 mod info;
 mod inlet;
 mod library;
+mod limits;
 mod outlet;
 mod resolve;
 
@@ -15,7 +16,7 @@ pub use info::{NewStream, StreamInfo};
 pub use inlet::{Chunk, Correction, Inlet};
 pub use library::{ENV_VARS, Library};
 pub use outlet::{Number, Outlet};
-pub use resolve::{Query, Resolver, xpath_literal};
+pub use resolve::{Found, Match, Query, Resolver, xpath_literal};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +26,9 @@ pub enum Error {
     Predicate(String, String),
     #[error("the {0} '{1}' holds a NUL character")]
     NulByte(&'static str, String),
+    /// What a stream says of itself cannot be true, or is too much to be read.
+    #[error("{0}")]
+    Refused(String),
     #[error("no answer in time: {0}")]
     Timeout(&'static str),
     #[error("the sender of the stream is gone")]

@@ -55,8 +55,7 @@ impl Outlet {
     /// What liblsl refuses, such as no free port.
     pub fn new(info: &StreamInfo) -> Result<Self, Error> {
         let library = info.library;
-        let description = info.describe();
-        let format = description.format.ok_or(Error::Failed(
+        let format = info.format().ok_or(Error::Failed(
             "outlet creation",
             "unknown channel format".into(),
         ))?;
@@ -69,7 +68,7 @@ impl Outlet {
             library,
             handle,
             format,
-            channels: description.channels,
+            channels: info.channels(),
         })
     }
 

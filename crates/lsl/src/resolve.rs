@@ -1,66 +1,130 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::{Error, Library, StreamInfo, ffi, library::c_string};
-use std::{ptr, time::Duration};
+use std::{ffi::CString, ptr, time::Duration};
+use stream_info::{Description, shortened};
+
+/// How many answers are looked at; liblsl gives them in the order of their uids.
+const MOST: usize = 1024;
+const USUAL: usize = 64;
 
 /// Looks for streams in the background until dropped; nothing here blocks.
 pub struct Resolver {
     library: &'static Library,
     handle: ffi::Resolver,
+    query: Query,
+    xpath: Option<CString>,
 }
 
 // The handle's own thread does the work; the C calls lock inside.
 unsafe impl Send for Resolver {}
 
+/// A stream that answered and can be received.
+pub struct Match {
+    pub info: StreamInfo,
+    pub description: Description,
+}
+
+/// What is known at a moment.
+#[derive(Default)]
+pub struct Found {
+    /// Each sender once.
+    pub streams: Vec<Match>,
+    /// Why others are left out, for people: each reason once.
+    pub refused: Vec<String>,
+}
+
 impl Resolver {
-    /// Starts looking for streams that match the LSL XPath `predicate`, or for all.
+    /// Starts looking for the streams that `query` describes.
     /// A stream not seen for `forget_after` is no longer a result.
     ///
     /// # Errors
     /// A predicate that liblsl cannot read.
     pub fn new(
         library: &'static Library,
-        predicate: Option<&str>,
+        query: &Query,
         forget_after: Duration,
     ) -> Result<Self, Error> {
         let forget_after = forget_after.as_secs_f64();
-        let handle = match predicate {
+        let xpath = query.xpath();
+        let c = xpath
+            .as_deref()
+            .map(|xpath| c_string("predicate", xpath))
+            .transpose()?;
+        let handle = match &c {
             None => unsafe { (library.table.create_resolver_all)(forget_after) },
-            Some(predicate) => {
-                let c = c_string("predicate", predicate)?;
-                unsafe { (library.table.create_resolver)(c.as_ptr(), forget_after) }
-            }
+            Some(c) => unsafe { (library.table.create_resolver)(c.as_ptr(), forget_after) },
         };
         if handle.is_null() {
             return Err(Error::Predicate(
-                predicate.unwrap_or_default().into(),
+                xpath.unwrap_or_default(),
                 library.last_error(),
             ));
         }
-        Ok(Self { library, handle })
+        Ok(Self {
+            library,
+            handle,
+            query: query.clone(),
+            xpath: c,
+        })
     }
 
-    /// The streams known at this moment, each sender once.
-    pub fn results(&self) -> Vec<StreamInfo> {
-        let mut handles = [ptr::null_mut(); 128];
+    /// The streams known at this moment. Whoever answers says what he likes: an answer is
+    /// held against the limits and against the query again.
+    pub fn results(&self) -> Found {
+        let mut found = Found::default();
+        let mut infos = self.infos(USUAL);
+        if infos.len() >= USUAL {
+            infos = self.infos(MOST);
+        }
+        if infos.len() >= MOST {
+            found.refused.push(format!(
+                "{MOST} or more LSL streams answered; only so many are looked at. Take senders off \
+                 the network, or give them a session of their own (SessionID in lsl_api.cfg)"
+            ));
+        }
+        for info in infos {
+            match info.describe() {
+                Ok(description) if self.matches(&info, &description) => {
+                    found.streams.push(Match { info, description });
+                }
+                Ok(d) => found.refused.push(format!(
+                    "The LSL stream {d} answered a search for {}, which it does not match; it is \
+                     ignored. Its sender does not follow LSL's protocol: correct it or take it off \
+                     the network",
+                    shortened(&self.query.xpath().unwrap_or_default())
+                )),
+                Err(e) => found.refused.push(e.to_string()),
+            }
+        }
+        let streams = &mut found.streams;
+        streams.sort_by(|a, b| a.description.uid.cmp(&b.description.uid));
+        streams.dedup_by(|a, b| a.description.uid == b.description.uid);
+        found.refused.sort();
+        found.refused.dedup();
+        found
+    }
+
+    fn infos(&self, most: usize) -> Vec<StreamInfo> {
+        let mut handles = vec![ptr::null_mut(); most];
         let n = unsafe {
-            (self.library.table.resolver_results)(
-                self.handle,
-                handles.as_mut_ptr(),
-                handles.len() as u32,
-            )
+            (self.library.table.resolver_results)(self.handle, handles.as_mut_ptr(), most as u32)
         };
-        let n = usize::try_from(n).unwrap_or(0).min(handles.len());
-        let mut found: Vec<StreamInfo> = handles[..n]
-            .iter()
+        handles.truncate(usize::try_from(n).unwrap_or(0));
+        handles
+            .into_iter()
             .filter(|h| !h.is_null())
-            .map(|&handle| StreamInfo {
+            .map(|handle| StreamInfo {
                 library: self.library,
                 handle,
             })
-            .collect();
-        found.sort_by_key(StreamInfo::uid);
-        found.dedup_by_key(|info| info.uid());
-        found
+            .collect()
+    }
+
+    fn matches(&self, info: &StreamInfo, d: &Description) -> bool {
+        let Some(xpath) = &self.xpath else {
+            return true;
+        };
+        self.query.fits(d) && info.matches(xpath).unwrap_or(true)
     }
 }
 
@@ -99,6 +163,18 @@ impl Query {
             });
         }
         (!parts.is_empty()).then(|| parts.join(" and "))
+    }
+
+    /// Whether name, type and source id are those asked for; the predicate is liblsl's to
+    /// read.
+    fn fits(&self, d: &Description) -> bool {
+        [
+            (&self.name, &d.name),
+            (&self.stream_type, &d.stream_type),
+            (&self.source_id, &d.source_id),
+        ]
+        .into_iter()
+        .all(|(wanted, is)| wanted.as_ref().is_none_or(|wanted| wanted == is))
     }
 }
 

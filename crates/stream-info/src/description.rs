@@ -40,15 +40,24 @@ impl fmt::Display for Description {
         write!(
             f,
             "'{}' (type '{}', source id '{}', host '{}', {} channel(s), {}, {})",
-            self.name,
-            self.stream_type,
-            self.source_id,
-            self.hostname,
+            shortened(&self.name),
+            shortened(&self.stream_type),
+            shortened(&self.source_id),
+            shortened(&self.hostname),
             self.channels,
             self.format
                 .map_or_else(|| "unknown format".into(), |x| x.to_string()),
             self.rate
         )
+    }
+}
+
+/// A foreign text for a message.
+pub fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text.to_string(),
     }
 }
 

@@ -16,6 +16,6 @@ mod format;
 mod rate;
 mod xml;
 
-pub use description::{Description, MAX_CHANNELS, describe};
+pub use description::{Description, MAX_CHANNELS, describe, shortened};
 pub use format::Format;
 pub use rate::Rate;

@@ -19,9 +19,9 @@
  */
 use super::LslDevice;
 use gst::{glib, prelude::*, subclass::prelude::*};
-use lsl::{Library, Resolver};
+use lsl::{Library, Match, Query, Resolver};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -103,10 +103,14 @@ impl DeviceProviderImpl for LslDeviceProvider {
             return Vec::new();
         };
         std::thread::sleep(SETTLE);
-        resolver
-            .results()
-            .iter()
-            .filter_map(|info| LslDevice::new(info.describe()))
+        let found = resolver.results();
+        for why in &found.refused {
+            gst::warning!(CAT, imp = self, "{why}");
+        }
+        found
+            .streams
+            .into_iter()
+            .filter_map(|found| LslDevice::new(found.description))
             .map(Cast::upcast)
             .collect()
     }
@@ -153,22 +157,37 @@ impl DeviceProviderImpl for LslDeviceProvider {
 
 impl LslDeviceProvider {
     fn resolver(&self) -> Option<Resolver> {
-        let resolver = Library::load(None).and_then(|library| Resolver::new(library, None, FORGET));
+        let resolver = Library::load(None)
+            .and_then(|library| Resolver::new(library, &Query::default(), FORGET));
         resolver
             .inspect_err(|e| gst::warning!(CAT, imp = self, "No LSL devices: {e}"))
             .ok()
     }
 }
 
-/// The devices that were told of, by the uid of the stream.
+/// So many different reasons to leave streams out are logged.
+const MOST_TOLD: usize = 32;
+
 #[derive(Default)]
-struct Known(HashMap<String, Option<LslDevice>>);
+struct Known {
+    /// The devices that were told of, by the uid of the stream.
+    devices: HashMap<String, Option<LslDevice>>,
+    /// Why other streams are no devices.
+    refused: HashSet<String>,
+}
 
 impl Known {
     fn update(&mut self, provider: &super::LslDeviceProvider, resolver: &Resolver) {
         let found = resolver.results();
-        let uids: Vec<String> = found.iter().map(|info| info.uid()).collect();
-        self.0.retain(|uid, device| {
+        for why in found.refused {
+            if self.refused.len() < MOST_TOLD && !self.refused.contains(&why) {
+                gst::warning!(CAT, obj = provider, "{why}");
+                self.refused.insert(why);
+            }
+        }
+        let streams = found.streams;
+        let uids: HashSet<_> = streams.iter().map(|m| m.description.uid.clone()).collect();
+        self.devices.retain(|uid, device| {
             let there = uids.contains(uid);
             if let (false, Some(device)) = (there, device) {
                 gst::info!(CAT, obj = provider, "Gone: {}", device.display_name());
@@ -176,14 +195,14 @@ impl Known {
             }
             there
         });
-        for (uid, info) in uids.into_iter().zip(found) {
-            self.0.entry(uid).or_insert_with(|| {
-                let stream = info.describe();
-                gst::info!(CAT, obj = provider, "Found {stream}");
-                let device = LslDevice::new(stream);
+        for Match { description, .. } in streams {
+            let uid = description.uid.clone();
+            self.devices.entry(uid).or_insert_with(|| {
+                gst::info!(CAT, obj = provider, "Found {description}");
+                let device = LslDevice::new(description);
                 match &device {
                     Some(device) => provider.device_add(device),
-                    None => gst::warning!(CAT, obj = provider, "Its format is unknown"),
+                    None => gst::warning!(CAT, obj = provider, "It has no caps"),
                 }
                 device
             });

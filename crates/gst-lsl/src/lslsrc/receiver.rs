@@ -9,10 +9,10 @@
 use super::{OnLost, imp::CAT};
 use crate::stream::caps;
 use gst::{glib, prelude::*};
-use lsl::{Chunk, Correction, Error, Inlet, Library, Query, Resolver, StreamInfo};
+use lsl::{Chunk, Correction, Error, Found, Inlet, Library, Match, Query, Resolver};
 use std::{
     cell::RefCell,
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -41,6 +41,9 @@ const SAY_AGAIN: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
 const FIRST_CORRECTION: Duration = Duration::from_millis(20);
 const NEXT_CORRECTION: Duration = Duration::from_millis(500);
+/// So many different reasons to ignore streams are told; more are an attack.
+const MOST_TOLD: usize = 32;
+const MOST_REFUSED: usize = 1024;
 /// What waits for the streaming thread at most, seconds.
 pub const QUEUE: f64 = 10.0;
 
@@ -357,6 +360,10 @@ pub struct Receiver {
     element: glib::WeakRef<super::LslSrc>,
     /// Progress to be told once the pipeline plays.
     progress: RefCell<Vec<gst::Message>>,
+    /// Why streams were ignored, as far as it was told.
+    told: RefCell<HashSet<String>>,
+    /// The uids of streams whose full description cannot be right.
+    refused: RefCell<HashSet<String>>,
 }
 
 impl Receiver {
@@ -372,6 +379,8 @@ impl Receiver {
             shared,
             element: element.downgrade(),
             progress: RefCell::default(),
+            told: RefCell::default(),
+            refused: RefCell::default(),
         };
         std::thread::Builder::new()
             .name("lslsrc".into())
@@ -413,19 +422,19 @@ impl Receiver {
         &self,
         previous: Option<&Description>,
         started: Instant,
-        found: Option<StreamInfo>,
+        found: Option<Match>,
     ) -> Result<(Inlet, Description), End> {
-        let info = match found {
-            Some(info) => info,
+        let found = match found {
+            Some(found) => found,
             None => self.resolve(previous, started)?,
         };
-        let short = info.describe();
+        let short = &found.description;
         self.progress(
             gst::ProgressType::Start,
             "open",
             &format!("Opening {short}"),
         );
-        let result = self.open(&info, &short);
+        let result = self.open(&found);
         match &result {
             Ok(_) => self.progress(
                 gst::ProgressType::Complete,
@@ -438,27 +447,16 @@ impl Receiver {
         result
     }
 
-    fn open(&self, info: &StreamInfo, short: &Description) -> Result<(Inlet, Description), End> {
-        if short.channels == 0 {
-            return Err(self.fail(
-                gst::StreamError::WrongType,
-                &format!("The LSL stream {short} has no channels; nothing can be received from it"),
-            ));
-        }
-        if short.format.is_none() {
-            return Err(self.fail(
-                gst::StreamError::WrongType,
-                &format!("The LSL stream {short} has a channel format that is not known"),
-            ));
-        }
-        let inlet = Inlet::new(info).map_err(|e| {
+    fn open(&self, found: &Match) -> Result<(Inlet, Description), End> {
+        let short = &found.description;
+        let inlet = Inlet::new(&found.info).map_err(|e| {
             self.fail(
                 gst::ResourceError::OpenRead,
                 &format!("The LSL stream {short} cannot be opened: {e}"),
             )
         })?;
         let full = self.repeat(short, |slice| inlet.full_info(slice))?;
-        let description = full.describe();
+        let description = full.describe().map_err(|e| self.refuse(short, &e))?;
         let channels = caps::select(&self.config.channels, &description)
             .map_err(|e| self.fail(gst::LibraryError::Settings, &format!("Wrong channels: {e}")))?;
         self.repeat(short, |slice| inlet.open(slice))?;
@@ -492,6 +490,7 @@ impl Receiver {
                         End::Again
                     });
                 }
+                Err(e @ Error::Refused(_)) => return Err(self.refuse(stream, &e)),
                 Err(e) => {
                     self.debug(&format!("{stream} does not answer: {e}"));
                     return Err(End::Again);
@@ -500,9 +499,49 @@ impl Receiver {
         }
     }
 
+    /// Leaves a stream out from here on; others are looked for.
+    fn refuse(&self, stream: &Description, why: &Error) -> End {
+        let mut refused = self.refused.borrow_mut();
+        if refused.len() >= MOST_REFUSED {
+            refused.clear();
+        }
+        refused.insert(stream.uid.clone());
+        self.tell_refused(&why.to_string());
+        End::Again
+    }
+
+    fn tell_refused(&self, why: &str) {
+        let mut told = self.told.borrow_mut();
+        if told.len() >= MOST_TOLD || !told.insert(why.to_string()) {
+            return;
+        }
+        if let Some(element) = self.element.upgrade() {
+            gst::element_warning!(element, gst::ResourceError::Read, ("{why}"));
+            if told.len() == MOST_TOLD {
+                gst::element_warning!(
+                    element,
+                    gst::ResourceError::Read,
+                    ("{MOST_TOLD} different LSL streams or answers were ignored; no more are listed")
+                );
+            }
+        }
+    }
+
+    /// What a search found and can be received; what cannot is told once.
+    fn results(&self, resolver: &Resolver) -> Vec<Match> {
+        let Found { streams, refused } = resolver.results();
+        for why in refused {
+            self.tell_refused(&why);
+        }
+        let left_out = self.refused.borrow();
+        streams
+            .into_iter()
+            .filter(|m| !left_out.contains(&m.description.uid))
+            .collect()
+    }
+
     fn resolver(&self) -> Result<Resolver, End> {
-        let xpath = self.config.query.xpath();
-        Resolver::new(self.library, xpath.as_deref(), FORGET).map_err(|e| {
+        Resolver::new(self.library, &self.config.query, FORGET).map_err(|e| {
             self.fail(
                 gst::LibraryError::Settings,
                 &format!("No stream can be looked for: {e}. Check the property predicate"),
@@ -510,16 +549,16 @@ impl Receiver {
         })
     }
 
-    fn resolve(&self, previous: Option<&Description>, started: Instant) -> Result<StreamInfo, End> {
+    fn resolve(&self, previous: Option<&Description>, started: Instant) -> Result<Match, End> {
         let query = &self.config.query;
         let text = format!("Looking for {query}");
         self.progress(gst::ProgressType::Start, "resolve", &text);
         let result = self.resolve_quietly(previous, started);
         match &result {
-            Ok(info) => self.progress(
+            Ok(found) => self.progress(
                 gst::ProgressType::Complete,
                 "resolve",
-                &format!("Found {}", info.describe()),
+                &format!("Found {}", found.description),
             ),
             Err(End::Failed) => self.progress(gst::ProgressType::Error, "resolve", &text),
             Err(_) => self.progress(gst::ProgressType::Canceled, "resolve", &text),
@@ -531,7 +570,7 @@ impl Receiver {
         &self,
         previous: Option<&Description>,
         started: Instant,
-    ) -> Result<StreamInfo, End> {
+    ) -> Result<Match, End> {
         let query = &self.config.query;
         let begin = Instant::now();
         let mut resolver = self.resolver()?;
@@ -540,7 +579,7 @@ impl Receiver {
         let mut matched: Option<Instant> = None;
         let mut doubted = false;
         loop {
-            let mut found = resolver.results();
+            let mut found = self.results(&resolver);
             if let Some(previous) = previous {
                 prefer_same_source(&mut found, previous);
             }
@@ -570,7 +609,7 @@ impl Receiver {
                          stream's properties, or raise resolve-timeout (0 waits for ever)",
                         query.to_string().trim_start_matches("an "),
                         limit.as_secs_f64(),
-                        seen(everything.as_ref())
+                        self.seen(everything.as_ref())
                     ),
                 ));
             }
@@ -579,7 +618,7 @@ impl Receiver {
                 .resolve_timeout
                 .map_or(LOOK_AROUND, |limit| LOOK_AROUND.min(limit / 4));
             if everything.is_none() && begin.elapsed() >= look_around {
-                everything = Resolver::new(self.library, None, FORGET).ok();
+                everything = Resolver::new(self.library, &Query::default(), FORGET).ok();
             }
             if said.elapsed() >= SAY_AGAIN {
                 said = Instant::now();
@@ -588,7 +627,7 @@ impl Receiver {
                     "resolve",
                     &format!(
                         "Still looking for {query}; streams seen: {}",
-                        seen(everything.as_ref())
+                        self.seen(everything.as_ref())
                     ),
                 );
             }
@@ -598,13 +637,33 @@ impl Receiver {
         }
     }
 
-    fn ambiguous(&self, found: &[StreamInfo]) -> End {
+    /// The streams on the network, for people.
+    fn seen(&self, everything: Option<&Resolver>) -> String {
+        let mut seen: Vec<_> = everything
+            .map_or_else(Vec::new, |e| self.results(e))
+            .iter()
+            .map(|m| m.description.to_string())
+            .collect();
+        if seen.is_empty() {
+            seen.push("none".into());
+        } else if seen.len() > MOST_TOLD {
+            let more = seen.len() - MOST_TOLD;
+            seen.truncate(MOST_TOLD);
+            seen.push(format!("{more} more"));
+        }
+        let mut ignored: Vec<_> = self.told.borrow().iter().cloned().collect();
+        ignored.sort();
+        if !ignored.is_empty() {
+            seen.push(format!("ignored: {}", ignored.join(" ")));
+        }
+        seen.join("; ")
+    }
+
+    fn ambiguous(&self, found: &[Match]) -> End {
         let names: Vec<_> = found
             .iter()
-            .map(|i| {
-                let d = i.describe();
-                format!("{d} with uid {}", d.uid)
-            })
+            .take(MOST_TOLD)
+            .map(|m| format!("{} with uid {}", m.description, m.description.uid))
             .collect();
         self.fail(
             gst::ResourceError::Settings,
@@ -627,7 +686,7 @@ impl Receiver {
         inlet: Inlet,
         description: &Description,
         recovering: bool,
-    ) -> Result<StreamInfo, End> {
+    ) -> Result<Match, End> {
         *self.shared.source() = Some(Source {
             inlet,
             asked: self.library.local_clock(),
@@ -646,7 +705,7 @@ impl Receiver {
     }
 
     /// Looks after the open stream until it ends.
-    fn watch(&self, description: &Description, recovering: bool) -> Result<StreamInfo, End> {
+    fn watch(&self, description: &Description, recovering: bool) -> Result<Match, End> {
         let regular = description.rate.is_regular();
         if !recovering {
             self.connected("lsl-connected", description);
@@ -708,7 +767,8 @@ impl Receiver {
                     watcher = Some((self.resolver()?, Instant::now()));
                 }
                 if let Some((watcher, since)) = &watcher
-                    && let Some(other) = successor(watcher, since.elapsed(), description)
+                    && let found = self.results(watcher)
+                    && let Some(other) = successor(found, since.elapsed(), description)
                 {
                     return Ok(other);
                 }
@@ -805,32 +865,17 @@ pub fn post(element: &super::LslSrc, message: &str, d: &Description) {
     let _ = element.post_message(message);
 }
 
-/// The streams on the network, for people.
-fn seen(everything: Option<&Resolver>) -> String {
-    let seen: Vec<_> = everything
-        .map_or(vec![], Resolver::results)
-        .iter()
-        .map(|i| i.describe().to_string())
-        .collect();
-    if seen.is_empty() {
-        "none".into()
-    } else {
-        seen.join("; ")
-    }
-}
-
 /// Who took the place of a silent sender: its restart, or, when the sender itself does
 /// not answer any more, the only other match.
-fn successor(watcher: &Resolver, watched: Duration, silent: &Description) -> Option<StreamInfo> {
-    let (silent_ones, mut others): (Vec<_>, Vec<_>) = watcher
-        .results()
+fn successor(found: Vec<Match>, watched: Duration, silent: &Description) -> Option<Match> {
+    let (silent_ones, mut others): (Vec<_>, Vec<_>) = found
         .into_iter()
-        .partition(|i| i.uid() == silent.uid);
-    let restart = |i: &StreamInfo| {
-        let d = i.describe();
+        .partition(|m| m.description.uid == silent.uid);
+    let restart = |m: &Match| {
+        let d = &m.description;
         !d.source_id.is_empty() && d.source_id == silent.source_id && d.name == silent.name
     };
-    if others.iter().filter(|i| restart(i)).count() == 1 {
+    if others.iter().filter(|m| restart(m)).count() == 1 {
         others.retain(restart);
     } else if !silent_ones.is_empty() || watched < FORGET {
         return None;
@@ -843,15 +888,15 @@ fn successor(watcher: &Resolver, watched: Duration, silent: &Description) -> Opt
 }
 
 /// Of several matches, a restarted sender is the one with the same source id.
-fn prefer_same_source(found: &mut Vec<StreamInfo>, previous: &Description) {
+fn prefer_same_source(found: &mut Vec<Match>, previous: &Description) {
     if found.len() < 2 || previous.source_id.is_empty() {
         return;
     }
-    let same = |i: &StreamInfo| {
-        let d = i.describe();
+    let same = |m: &Match| {
+        let d = &m.description;
         d.source_id == previous.source_id && d.name == previous.name
     };
-    if found.iter().filter(|i| same(i)).count() == 1 {
+    if found.iter().filter(|m| same(m)).count() == 1 {
         found.retain(same);
     }
 }
