@@ -32,9 +32,7 @@
 use super::worker::{self, Common, Config, Job, Outcome, Pixels, Stats, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::meta::{FACE_REGION, FaceUnitsMeta};
-use face::{
-    BLENDSHAPES, ImageError, ImageView, MODEL_FILES, Options, PixelFormat, Plane, Rect, YuvToRgb,
-};
+use face::{ImageError, ImageView, MODEL_FILES, Options, PixelFormat, Plane, Rect, YuvToRgb};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_common::{Phase, lock};
 use gst_video::{VideoFormat, prelude::*};
@@ -387,17 +385,14 @@ impl FaceTrack {
     ) {
         for outcome in outcomes {
             for face in &outcome.faces {
-                let meta = FaceUnitsMeta {
-                    time: outcome.time,
-                    confidence: face.confidence.into(),
-                    track_id: face.track_id,
-                    units: BLENDSHAPES
-                        .iter()
-                        .zip(face.blendshapes)
-                        .map(|(name, value)| (name.to_string(), value.into()))
-                        .collect(),
-                };
-                if let Err(e) = meta.attach(buffer) {
+                let marked = FaceUnitsMeta::attach_blendshapes(
+                    buffer,
+                    outcome.time,
+                    face.confidence.into(),
+                    face.track_id,
+                    &face.blendshapes,
+                );
+                if let Err(e) = marked {
                     gst::error!(CAT, imp = self, "{e}");
                 }
             }
