@@ -40,15 +40,13 @@
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::{
-    Every,
-    json::Line,
-    stream::{self, Layout},
-};
+use super::writer::{Frame, Lines, Samples, Writer};
+use super::{Every, JSON, stream};
 use crate::meta::{EMOTION_META, EmotionMeta, FaceUnitsMeta};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
+use gst_common::lock;
 use gst_lsl::stream::caps::LSL;
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -60,7 +58,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 const DEFAULT_EVERY: Every = Every::Result;
 const DEFAULT_FACE_UNITS: bool = false;
-const MEDIA_TYPE: &str = "application/x-json";
 
 #[derive(Debug, Clone, Copy)]
 struct Settings {
@@ -77,24 +74,17 @@ impl Default for Settings {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Output {
-    Lines,
-    Samples,
-}
-
 #[derive(Default)]
 struct State {
     segment: Option<gst::FormattedSegment<ClockTime>>,
-    output: Option<Output>,
-    caps_sent: bool,
-    /// Of the samples, as the caps that were sent last say.
-    layout: Option<Layout>,
-    /// The segment of the samples is to be sent behind their caps.
+    writer: Option<&'static dyn Writer>,
+    /// The caps that were sent last.
+    caps: Option<gst::Caps>,
+    /// A segment is to be sent behind the next caps.
     segment_due: bool,
     /// Frames since the start of the stream; a seek does not turn it back.
     frames: u64,
-    /// Time in the film of frame 0.
+    /// Stream time of frame 0.
     first: Option<ClockTime>,
     /// Result that was written last.
     sequence: Option<u64>,
@@ -105,14 +95,6 @@ struct State {
     discont: bool,
 }
 
-/// What a frame gives.
-enum Entry {
-    None,
-    Line(serde_json::Result<Vec<u8>>),
-    /// A sample with its running time.
-    Sample(Layout, Vec<u8>, ClockTime),
-}
-
 pub struct EmotionSerialize {
     sinkpad: gst::Pad,
     srcpad: gst::Pad,
@@ -121,48 +103,42 @@ pub struct EmotionSerialize {
     state: Mutex<State>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 impl EmotionSerialize {
     fn chain(
         &self,
-        _pad: &gst::Pad,
+        pad: &gst::Pad,
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let output = self.output();
-        if output == Output::Lines {
-            self.send_caps()?;
+        gst::log!(CAT, obj = pad, "{buffer:?}");
+        let writer = self.writer();
+        if let Some(caps) = writer.fixed_caps() {
+            self.send_caps(caps)?;
         }
         let settings = *lock(&self.settings);
         let result = EmotionMeta::from_buffer(&buffer);
         let has_meta =
             result.is_some() || gst::meta::CustomMeta::from_buffer(&buffer, EMOTION_META).is_ok();
 
-        let (entry, running_time, discont) = {
+        let (written, running_time, discont) = {
             let mut state = lock(&self.state);
             if has_meta && result.is_none() && !state.unreadable {
                 state.unreadable = true;
                 gst::warning!(
                     CAT,
-                    imp = self,
+                    obj = pad,
                     "A {EMOTION_META} lacks fields or has them in other types; taken as no result"
                 );
             }
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 state.discont = true;
             }
-            let frame = state.frames;
+            let segment = state.segment.as_ref();
+            let running_time = buffer.pts().and_then(|p| segment?.to_running_time(p));
+            let stream_time = buffer.pts().and_then(|p| segment?.to_stream_time(p));
+            let number = state.frames;
             state.frames += 1;
-            let running_time = buffer
-                .pts()
-                .and_then(|pts| state.segment.as_ref()?.to_running_time(pts));
-            let position = buffer
-                .pts()
-                .and_then(|pts| state.segment.as_ref()?.to_stream_time(pts));
-            if frame == 0 {
-                state.first = position;
+            if number == 0 {
+                state.first = stream_time;
             }
             if settings.face_units {
                 let faces = FaceUnitsMeta::all_from_buffer(&buffer);
@@ -178,117 +154,100 @@ impl EmotionSerialize {
                     state.sequence = Some(r.sequence);
                 }
                 let faces = std::mem::take(&mut state.faces);
-                let entry = match output {
-                    Output::Lines => Entry::Line(
-                        Line {
-                            frame,
-                            pts: buffer.pts(),
-                            running_time,
-                            result: result.as_ref(),
-                            faces: settings.face_units.then_some(&faces),
-                        }
-                        .to_bytes(),
-                    ),
-                    Output::Samples => match (settings.every, &result, running_time) {
-                        (Every::Result, Some(r), _) => Entry::Sample(
-                            Layout::of_result(r),
-                            stream::result_sample(r),
-                            r.window_end,
-                        ),
-                        (Every::Frame, r, Some(time)) => {
-                            let sample = stream::frame_sample(frame, position, r.as_ref());
-                            Entry::Sample(Layout::Frames(state.first), sample, time)
-                        }
-                        // Without a time there is nothing to stamp it with.
-                        _ => Entry::None,
-                    },
-                };
-                (entry, running_time, std::mem::take(&mut state.discont))
+                let written = writer.write(&Frame {
+                    number,
+                    pts: buffer.pts(),
+                    duration: buffer.duration(),
+                    running_time,
+                    stream_time,
+                    first: state.first,
+                    result: result.as_ref(),
+                    faces: settings.face_units.then_some(&faces),
+                    every: settings.every,
+                });
+                (written, running_time, std::mem::take(&mut state.discont))
             } else {
-                (Entry::None, running_time, false)
+                (Ok(None), running_time, false)
             }
         };
 
-        match entry {
-            Entry::Sample(layout, bytes, time) => {
-                self.send_layout(layout)?;
-                let mut out = gst::Buffer::from_mut_slice(bytes);
-                if let Some(out) = out.get_mut() {
-                    out.set_pts(time);
-                    if discont {
-                        out.set_flags(gst::BufferFlags::DISCONT);
-                    }
+        let written = written.map_err(|e| {
+            gst::element_imp_error!(self, gst::StreamError::Encode, ("{e}"));
+            gst::FlowError::Error
+        })?;
+        if let Some(written) = written {
+            self.send_caps(written.caps)?;
+            let mut out = gst::Buffer::from_mut_slice(written.bytes);
+            {
+                let out = out.make_mut();
+                out.set_pts(written.pts);
+                out.set_duration(written.duration);
+                if discont {
+                    out.set_flags(gst::BufferFlags::DISCONT);
                 }
-                self.srcpad.push(out)
             }
-            Entry::Line(Ok(bytes)) => {
-                let mut out = gst::Buffer::from_mut_slice(bytes);
-                if let Some(out) = out.get_mut() {
-                    out.set_pts(buffer.pts());
-                    out.set_duration(buffer.duration());
-                    if discont {
-                        out.set_flags(gst::BufferFlags::DISCONT);
-                    }
-                }
-                self.srcpad.push(out)
-            }
-            Entry::Line(Err(e)) => {
-                gst::element_imp_error!(
-                    self,
-                    gst::StreamError::Encode,
-                    ("A result cannot be written as JSON"),
-                    ["{}", e]
-                );
-                Err(gst::FlowError::Error)
-            }
-            Entry::None => {
-                let time = match output {
-                    Output::Lines => buffer.pts(),
-                    Output::Samples => running_time,
-                };
-                if let Some(pts) = time
-                    && self.may_send_gaps()
-                {
-                    let gap = gst::event::Gap::builder(pts)
-                        .duration(buffer.duration())
-                        .build();
-                    self.srcpad.push_event(gap);
-                }
-                // An event has no flow return: ask, so that upstream learns of EOS and errors.
-                self.srcpad.last_flow_result()
-            }
+            return self.srcpad.push(out);
         }
+        let time = match writer.has_video_time() {
+            true => buffer.pts(),
+            false => running_time,
+        };
+        if let Some(time) = time
+            && self.may_send_gaps()
+        {
+            let gap = gst::event::Gap::builder(time)
+                .duration(buffer.duration())
+                .build();
+            self.srcpad.push_event(gap);
+        }
+        // An event has no flow return: ask, so that upstream learns of EOS and errors.
+        self.srcpad.last_flow_result()
     }
 
     /// Lines unless downstream takes samples only; asked once per stream.
-    fn output(&self) -> Output {
-        if let Some(output) = lock(&self.state).output {
-            return output;
+    fn writer(&self) -> &'static dyn Writer {
+        if let Some(writer) = lock(&self.state).writer {
+            return writer;
         }
         let ours = self.srcpad.pad_template_caps();
         let common = self.srcpad.peer_query_caps(Some(&ours));
-        let samples = common.structure(0).is_some_and(|s| s.name() == LSL);
-        let output = match samples {
-            true => Output::Samples,
-            false => Output::Lines,
+        let writer: &'static dyn Writer = match common.structure(0).is_some_and(|s| s.name() == LSL)
+        {
+            true => &Samples,
+            false => &Lines,
         };
-        *lock(&self.state).output.get_or_insert(output)
+        gst::debug!(
+            CAT,
+            imp = self,
+            "downstream takes {common}: {}",
+            if writer.has_video_time() {
+                "lines"
+            } else {
+                "samples"
+            }
+        );
+        *lock(&self.state).writer.get_or_insert(writer)
     }
 
     /// A GAP belongs behind a segment, and that behind the caps.
     fn may_send_gaps(&self) -> bool {
         let state = lock(&self.state);
-        state.output == Some(Output::Lines) || (state.layout.is_some() && !state.segment_due)
+        state.caps.is_some() && !state.segment_due
     }
 
-    /// Sends the caps of samples when they changed, and the segment behind them.
-    fn send_layout(&self, layout: Layout) -> Result<(), gst::FlowError> {
-        if lock(&self.state).layout.as_ref() != Some(&layout) {
-            let caps = layout.caps();
+    /// Sends the caps when they changed, and the segment that waits for them behind them.
+    fn send_caps(&self, caps: gst::Caps) -> Result<(), gst::FlowError> {
+        if lock(&self.state).caps.as_ref() != Some(&caps) {
+            gst::debug!(CAT, obj = self.srcpad, "{caps}");
             if !self.srcpad.push_event(gst::event::Caps::new(&caps)) {
-                return Err(self.refusal());
+                return Err(
+                    match self.srcpad.pad_flags().contains(gst::PadFlags::FLUSHING) {
+                        true => gst::FlowError::Flushing,
+                        false => gst::FlowError::NotNegotiated,
+                    },
+                );
             }
-            lock(&self.state).layout = Some(layout);
+            lock(&self.state).caps = Some(caps);
         }
         if std::mem::take(&mut lock(&self.state).segment_due) {
             let segment = gst::FormattedSegment::<ClockTime>::new();
@@ -297,29 +256,8 @@ impl EmotionSerialize {
         Ok(())
     }
 
-    fn refusal(&self) -> gst::FlowError {
-        if self.srcpad.pad_flags().contains(gst::PadFlags::FLUSHING) {
-            gst::FlowError::Flushing
-        } else {
-            gst::FlowError::NotNegotiated
-        }
-    }
-
-    /// Sends the caps of lines once, before the segment.
-    fn send_caps(&self) -> Result<(), gst::FlowError> {
-        if std::mem::replace(&mut lock(&self.state).caps_sent, true) {
-            return Ok(());
-        }
-        let caps = gst::Caps::new_empty_simple(MEDIA_TYPE);
-        if self.srcpad.push_event(gst::event::Caps::new(&caps)) {
-            Ok(())
-        } else {
-            lock(&self.state).caps_sent = false;
-            Err(self.refusal())
-        }
-    }
-
     fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        gst::log!(CAT, obj = pad, "{event:?}");
         match event.view() {
             gst::EventView::StreamStart(e) => {
                 *lock(&self.state) = State::default();
@@ -335,29 +273,28 @@ impl EmotionSerialize {
             }
             // Ours go out instead.
             gst::EventView::Caps(_) => {
-                return self.output() == Output::Samples || self.send_caps().is_ok();
+                let caps = self.writer().fixed_caps();
+                return caps.is_none_or(|caps| self.send_caps(caps).is_ok());
             }
             gst::EventView::Segment(e) => {
-                let output = self.output();
-                let layout = {
+                let writer = self.writer();
+                let caps = {
                     let mut state = lock(&self.state);
                     state.segment = e.segment().downcast_ref::<ClockTime>().cloned();
-                    state.segment_due = output == Output::Samples;
-                    state.layout.clone()
+                    state.segment_due = !writer.has_video_time();
+                    writer.fixed_caps().or_else(|| state.caps.clone())
                 };
-                // A failure shows when the next line or sample is pushed.
-                let _ = match (output, layout) {
-                    (Output::Lines, _) => self.send_caps(),
-                    (Output::Samples, Some(layout)) => self.send_layout(layout),
-                    // What they are shows with the first of them.
-                    (Output::Samples, None) => Ok(()),
-                };
-                if output == Output::Samples {
+                // Without fixed caps they show with the first sample. A failure shows when
+                // the next line or sample is pushed.
+                if let Some(caps) = caps {
+                    let _ = self.send_caps(caps);
+                }
+                if !writer.has_video_time() {
                     return true;
                 }
             }
             // Of the video, in its time; each frame without a sample makes one of ours.
-            gst::EventView::Gap(_) if self.output() == Output::Samples => return true,
+            gst::EventView::Gap(_) if !self.writer().has_video_time() => return true,
             gst::EventView::FlushStop(_) => {
                 let mut state = lock(&self.state);
                 state.segment = None;
@@ -494,7 +431,7 @@ impl ElementImpl for EmotionSerialize {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let any = gst::Caps::builder("video/x-raw").any_features().build();
-            let mut data = gst::Caps::new_empty_simple(MEDIA_TYPE);
+            let mut data = gst::Caps::new_empty_simple(JSON);
             data.merge(stream::template());
             [
                 ("sink", gst::PadDirection::Sink, any),

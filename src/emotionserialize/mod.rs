@@ -2,8 +2,12 @@
 use gst::{glib, prelude::*};
 
 mod imp;
-pub mod json;
+mod json;
 mod stream;
+mod writer;
+
+/// What lines are: one JSON object each.
+const JSON: &str = "application/x-json";
 
 /// When `emotionserialize` writes a line or sends a sample.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
