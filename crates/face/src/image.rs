@@ -272,7 +272,7 @@ impl<'a> ImageView<'a> {
 
 /// Pixels of one memory layout, in its own colour space.
 trait Pixels {
-    fn at(&self, x: usize, y: usize) -> [f32; 3];
+    fn at(&self, x: usize, y: usize) -> [u8; 3];
     fn to_rgb(&self, value: [f32; 3]) -> [f32; 3];
 }
 
@@ -285,14 +285,10 @@ struct Packed<'a> {
 
 impl Pixels for Packed<'_> {
     #[inline(always)]
-    fn at(&self, x: usize, y: usize) -> [f32; 3] {
+    fn at(&self, x: usize, y: usize) -> [u8; 3] {
         let p = y * self.plane.stride + x * self.bytes;
         let pixel = &self.plane.data[p..p + 3];
-        [
-            f32::from(pixel[self.red]),
-            f32::from(pixel[1]),
-            f32::from(pixel[self.blue]),
-        ]
+        [pixel[self.red], pixel[1], pixel[self.blue]]
     }
 
     #[inline(always)]
@@ -305,8 +301,8 @@ struct Gray<'a>(Plane<'a>);
 
 impl Pixels for Gray<'_> {
     #[inline(always)]
-    fn at(&self, x: usize, y: usize) -> [f32; 3] {
-        [f32::from(self.0.data[y * self.0.stride + x]); 3]
+    fn at(&self, x: usize, y: usize) -> [u8; 3] {
+        [self.0.data[y * self.0.stride + x]; 3]
     }
 
     #[inline(always)]
@@ -326,12 +322,12 @@ struct Yuv<'a> {
 
 impl Pixels for Yuv<'_> {
     #[inline(always)]
-    fn at(&self, x: usize, y: usize) -> [f32; 3] {
+    fn at(&self, x: usize, y: usize) -> [u8; 3] {
         let chroma = x / 2 * self.bytes;
         [
-            f32::from(self.luma.data[y * self.luma.stride + x]),
-            f32::from(self.u.data[y / 2 * self.u.stride + chroma]),
-            f32::from(self.v.data[y / 2 * self.v.stride + chroma]),
+            self.luma.data[y * self.luma.stride + x],
+            self.u.data[y / 2 * self.u.stride + chroma],
+            self.v.data[y / 2 * self.v.stride + chroma],
         ]
     }
 
@@ -350,35 +346,86 @@ struct Warp {
     offset: f32,
 }
 
+/// So many target pixels are worked on at once: in loops over so many values, one kind of
+/// work each, which the compiler turns into vector instructions.
+const LANES: usize = 16;
+
 impl Warp {
     fn run<P: Pixels>(&self, pixels: &P, out: &mut Vec<f32>) {
-        out.clear();
-        out.reserve(self.size * self.size * 3);
-        let (last_x, last_y) = ((self.held.0 - 1) as f32, (self.held.1 - 1) as f32);
-        for j in 0..self.size {
-            for i in 0..self.size {
-                let (x, y) = self.map.apply(i as f32, j as f32);
-                let inside = x >= 0.0 && y >= 0.0 && x <= last_x && y <= last_y;
-                let rgb = if inside || self.border == Border::Replicate {
-                    let (x, y) = (x.clamp(0.0, last_x), y.clamp(0.0, last_y));
-                    let (x0, y0) = (x as usize, y as usize);
-                    let (x1, y1) = ((x0 + 1).min(self.held.0 - 1), (y0 + 1).min(self.held.1 - 1));
-                    let (fx, fy) = (x - x0 as f32, y - y0 as f32);
-                    let (a, b) = (pixels.at(x0, y0), pixels.at(x1, y0));
-                    let (c, d) = (pixels.at(x0, y1), pixels.at(x1, y1));
-                    let mix = |k: usize| {
-                        let top = a[k] + (b[k] - a[k]) * fx;
-                        let bottom = c[k] + (d[k] - c[k]) * fx;
-                        top + (bottom - top) * fy
-                    };
-                    pixels.to_rgb([mix(0), mix(1), mix(2)])
-                } else {
-                    [0.0; 3]
-                };
-                out.extend(rgb.map(|c| c * self.scale + self.offset));
+        out.resize(self.size * self.size * 3, 0.0);
+        for (j, row) in out.chunks_exact_mut(self.size * 3).enumerate() {
+            for (i, group) in row.chunks_mut(LANES * 3).enumerate() {
+                self.group(pixels, i * LANES, j, group);
             }
         }
     }
+
+    /// The target pixels from column `i` of row `j` on, as many as fit into `out`.
+    #[inline(always)]
+    fn group<P: Pixels>(&self, pixels: &P, i: usize, j: usize, out: &mut [f32]) {
+        let (last_x, last_y) = ((self.held.0 - 1) as f32, (self.held.1 - 1) as f32);
+        let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
+        for k in 0..LANES {
+            (x[k], y[k]) = self.map.apply((i + k) as f32, j as f32);
+        }
+        let mut shown = [1.0; LANES];
+        if self.border == Border::Black {
+            for k in 0..LANES {
+                let inside = (x[k] >= 0.0) & (y[k] >= 0.0) & (x[k] <= last_x) & (y[k] <= last_y);
+                shown[k] = if inside { 1.0 } else { 0.0 };
+            }
+        }
+        let (x0, fx) = split(&mut x, last_x);
+        let (y0, fy) = split(&mut y, last_y);
+
+        // Of each corner of the square of pixels around the point, each component.
+        let mut corners = [[[0; LANES]; 3]; 4];
+        for k in 0..LANES {
+            let (x0, y0) = (x0[k] as usize, y0[k] as usize);
+            let (x1, y1) = ((x0 + 1).min(self.held.0 - 1), (y0 + 1).min(self.held.1 - 1));
+            let square = [(x0, y0), (x1, y0), (x0, y1), (x1, y1)];
+            for (corner, (x, y)) in corners.iter_mut().zip(square) {
+                let pixel = pixels.at(x, y);
+                for (component, value) in corner.iter_mut().zip(pixel) {
+                    component[k] = value;
+                }
+            }
+        }
+
+        let mut mixed = [[0.0; LANES]; 3];
+        for (c, mixed) in mixed.iter_mut().enumerate() {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|corner: usize| corners[corner][c].map(f32::from));
+            for k in 0..LANES {
+                let top = a[k] + (b[k] - a[k]) * fx[k];
+                let bottom = c[k] + (d[k] - c[k]) * fx[k];
+                mixed[k] = top + (bottom - top) * fy[k];
+            }
+        }
+        let mut rgb = [[0.0; LANES]; 3];
+        for k in 0..LANES {
+            let value = pixels.to_rgb([mixed[0][k], mixed[1][k], mixed[2][k]]);
+            for c in 0..3 {
+                rgb[c][k] = value[c] * shown[k] * self.scale + self.offset;
+            }
+        }
+        for (k, pixel) in out.chunks_exact_mut(3).enumerate() {
+            pixel.copy_from_slice(&[rgb[0][k], rgb[1][k], rgb[2][k]]);
+        }
+    }
+}
+
+/// Whole and fractional parts of coordinates, which are first moved into 0 to `last`.
+#[inline(always)]
+fn split(values: &mut [f32; LANES], last: f32) -> ([i32; LANES], [f32; LANES]) {
+    let mut whole = [0; LANES];
+    let mut fraction = [0.0; LANES];
+    for k in 0..LANES {
+        let value = values[k].max(0.0).min(last);
+        let floor = value as i32;
+        whole[k] = floor;
+        fraction[k] = value - floor as f32;
+    }
+    (whole, fraction)
 }
 
 /// Pixels of a picture of `size` that are held when only every `step`-th is.
@@ -664,6 +711,85 @@ mod tests {
         assert_eq!(out, [-1.0; 3]);
         view.warp(&far, 1, Border::Replicate, PLAIN, &mut out);
         assert_eq!(out, [200.0; 3]);
+    }
+
+    /// Pixel by pixel, as written in a textbook.
+    fn plain(format: PixelFormat, data: &[(Vec<u8>, usize)], at: (f32, f32)) -> [f32; 3] {
+        let (width, height) = (21, 13);
+        let value = |x: usize, y: usize| -> [f32; 3] {
+            let byte = |plane: usize, x: usize, y: usize| {
+                let (data, stride) = &data[plane];
+                f32::from(data[y * stride + x])
+            };
+            match format {
+                PixelFormat::Rgb => [0, 1, 2].map(|c| byte(0, x * 3 + c, y)),
+                PixelFormat::I420 => [byte(0, x, y), byte(1, x / 2, y / 2), byte(2, x / 2, y / 2)],
+                _ => unreachable!(),
+            }
+        };
+        let x = at.0.clamp(0.0, (width - 1) as f32);
+        let y = at.1.clamp(0.0, (height - 1) as f32);
+        let mut sum = [0.0; 3];
+        for (i, wx) in [(x.floor(), 1.0 - x.fract()), (x.ceil(), x.fract())] {
+            for (j, wy) in [(y.floor(), 1.0 - y.fract()), (y.ceil(), y.fract())] {
+                for (sum, v) in sum.iter_mut().zip(value(i as usize, j as usize)) {
+                    *sum += v * wx * wy;
+                }
+            }
+        }
+        match format {
+            PixelFormat::I420 => YuvToRgb::bt601().convert(sum),
+            _ => sum,
+        }
+    }
+
+    #[test]
+    fn groups_of_pixels_are_sampled_like_single_ones() {
+        for format in [PixelFormat::Rgb, PixelFormat::I420] {
+            let mut data = picture(format, 21, 13);
+            // No two neighbours alike, in any component.
+            for (plane, (bytes, _)) in data.iter_mut().enumerate() {
+                for (i, byte) in bytes.iter_mut().enumerate() {
+                    *byte = 60 + (i * (37 + plane * 10) % 130) as u8;
+                }
+            }
+            let view =
+                ImageView::new(format, 21, 13, &planes(&data), YuvToRgb::bt601()).expect("view");
+            // Turned, and larger than the picture: all edges and corners are crossed.
+            let roi = Roi {
+                center: (10.0, 6.0),
+                side: 33.0,
+                angle: 0.4,
+            };
+            for border in [Border::Replicate, Border::Black] {
+                // Less than a group, whole groups, whole groups and a rest.
+                for size in [5, LANES, 2 * LANES, 2 * LANES + 7] {
+                    // What an earlier, larger picture left must not show.
+                    let mut out = vec![f32::NAN; 3 * (3 * LANES) * (3 * LANES)];
+                    let map = roi.map(size);
+                    view.warp(&map, size, border, (510.0, -1.0), &mut out);
+                    assert_eq!(out.len(), size * size * 3);
+                    let mut outside = 0;
+                    for (n, got) in out.chunks_exact(3).enumerate() {
+                        let at = map.apply((n % size) as f32, (n / size) as f32);
+                        let inside = (0.0..=20.0).contains(&at.0) && (0.0..=12.0).contains(&at.1);
+                        outside += usize::from(!inside);
+                        let expected = match border == Border::Black && !inside {
+                            true => [0.0; 3],
+                            false => plain(format, &data, at),
+                        };
+                        for (got, expected) in got.iter().zip(expected) {
+                            let expected = expected * 2.0 - 1.0;
+                            assert!(
+                                (got - expected).abs() < 1e-2,
+                                "{format:?} {border:?} {size} {at:?}: {got} {expected}"
+                            );
+                        }
+                    }
+                    assert!(0 < outside && outside < size * size);
+                }
+            }
+        }
     }
 
     #[test]
