@@ -409,3 +409,71 @@ fn stamps_of_other_clocks_and_of_none() {
         line.stop();
     }
 }
+
+/// A fault in a sender: a few stamps are far off, and then all of them are.
+#[test]
+fn stray_stamps_and_a_clock_that_is_set() {
+    let Some(lsl) = hermetic() else { return };
+    let out = outlet(lsl, &stream("stray", 100.0, Format::F32));
+    let line = Line::new("stream-name=stray");
+    line.play();
+    out.wait();
+    line.connected();
+    let t0 = out.now() + 0.05;
+    let strays = [
+        (100, 60.0),
+        (150, -60.0),
+        (200, f64::INFINITY),
+        (201, f64::NAN),
+        (250, 2e5),
+    ];
+    let step = 300;
+    for n in 0..600u32 {
+        let truth = t0 + f64::from(n) / 100.0;
+        out.sleep_until(truth);
+        let off = strays.iter().find(|s| s.0 == n).map_or(0.0, |s| s.1);
+        out.push(
+            &[n as f32],
+            &[truth + off + if n >= step { 90_000.0 } else { 0.0 }],
+        );
+    }
+    line.until("samples", |l| l.bytes().ends_with(&599f32.to_le_bytes()));
+    // Nothing else is lost.
+    let wanted: Vec<f32> = (0..600)
+        .filter(|n| strays.iter().all(|s| s.0 != *n))
+        .map(|n| n as f32)
+        .collect();
+    assert_eq!(numbers(&line.bytes(), f32::from_le_bytes), wanted);
+    for (pts, _, values) in buffers(&line) {
+        let truth = line.running_time(t0 + f64::from(values[0]) / 100.0);
+        let limit = if values[0] < step as f32 {
+            1_000_000
+        } else {
+            50_000_000
+        };
+        assert!(
+            (pts - truth).abs() < limit,
+            "{}: {}",
+            values[0],
+            pts - truth
+        );
+    }
+    let marked = line.seen().iter().any(|s| match s {
+        Seen::Buffer { data, flags, .. } => {
+            data.starts_with(&(step as f32).to_le_bytes())
+                && flags.contains(gst::BufferFlags::DISCONT)
+        }
+        _ => false,
+    });
+    assert!(marked, "a discontinuity where the clock was set");
+    assert_eq!(line.elements("lsl-clock-reset").len(), 1);
+    assert_eq!(line.stat::<u64>("stray-stamps"), strays.len() as u64);
+    assert_eq!(line.stat::<u64>("dropped"), strays.len() as u64);
+    assert_eq!(line.stat::<u64>("resets"), 1);
+    let told = line.warnings();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("60.0 s ahead") && told[0].contains("'stray'"),
+        "{told:?}"
+    );
+}

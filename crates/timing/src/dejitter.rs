@@ -231,6 +231,22 @@ impl Dejitter {
         }
     }
 
+    /// Counts samples that were there but whose stamps are of no use, before the one with
+    /// the stamp `next`; not if that one is elsewhere.
+    pub fn skip(&mut self, samples: usize, next: f64) {
+        let steps = samples as f64 + 1.0;
+        let off = (next - self.last_raw) / self.interval() - steps;
+        if off.abs() > 0.5 || !self.pending.is_empty() {
+            return;
+        }
+        self.last_raw += samples as f64 * self.interval();
+        if let Some(fit) = &mut self.fit {
+            for _ in 0..samples {
+                fit.advance();
+            }
+        }
+    }
+
     /// Puts a sample on the line, or holds it.
     fn lay(&mut self, stamp: f64, arrival: f64, out: &mut Vec<Smoothed>) {
         let threshold = self.threshold();

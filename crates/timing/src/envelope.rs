@@ -50,12 +50,8 @@ impl Envelope {
         let used = *self.used.get_or_insert(difference);
         let jumped = (difference - used).abs() > JUMP;
         if jumped {
-            self.pace.jump(arrival);
-            *self = Self {
-                used: Some(difference),
-                pace: std::mem::take(&mut self.pace),
-                ..Self::default()
-            };
+            self.restart(arrival);
+            self.used = Some(difference);
         }
         self.pace.push(stamp, arrival);
         let fresh = match self.slices.back_mut() {
@@ -88,6 +84,15 @@ impl Envelope {
         } else {
             Outcome::Taken
         }
+    }
+
+    /// The sender's clock jumped before the sample that comes next.
+    pub fn restart(&mut self, arrival: f64) {
+        self.pace.jump(arrival);
+        *self = Self {
+            pace: std::mem::take(&mut self.pace),
+            ..Self::default()
+        };
     }
 
     /// Seconds to add to a stamp that arrived at `arrival`.

@@ -8,6 +8,7 @@
 mod clock;
 mod dejitter;
 mod envelope;
+mod gate;
 mod latency;
 #[cfg(test)]
 mod noise;
@@ -22,6 +23,7 @@ mod timeline;
 pub use clock::{ClockMap, ClockPairs};
 pub use dejitter::{Dejitter, Smoothed};
 pub use envelope::Envelope;
+pub use gate::Gate;
 pub use latency::{GUESS, SenderAge};
 pub use offset::{ClockFit, Measurement, OffsetModel, Outcome};
 pub use timeline::{Config, Mode, Notice, Source, Stamped, Timeline};

@@ -24,6 +24,8 @@ struct Sender {
     stamped_late: bool,
     /// Least and mean half round trip of the clock measurements, seconds; 0: none.
     way: (f64, f64),
+    /// Samples taken then have stamps that are off by so much.
+    spoilt: (std::ops::Range<f64>, f64),
     seed: u64,
 }
 
@@ -40,6 +42,7 @@ impl Default for Sender {
             late: 0.0..0.0,
             stamped_late: false,
             way: (20e-6, 200e-6),
+            spoilt: (0.0..0.0, 0.0),
             seed: 1,
         }
     }
@@ -96,6 +99,11 @@ impl Sender {
                 let stamps: Vec<f64> = (0..self.packet)
                     .map(|i| stamp - (self.packet - 1 - i) as f64 / self.rate)
                     .map(|t| self.clock(t))
+                    .zip(n..)
+                    .map(|(stamp, i)| {
+                        let spoilt = self.spoilt.0.contains(&(begin + i as f64 / self.rate));
+                        stamp + if spoilt { self.spoilt.1 } else { 0.0 }
+                    })
                     .collect();
                 truths.extend((n..n + self.packet).map(|i| begin + i as f64 / self.rate));
                 timeline.push(&stamps, arrival);
@@ -353,8 +361,95 @@ fn stamps_that_are_no_lsl_time() {
     }
 }
 
+/// A sender with stamps that are wrong from `from` on, for `wrong`; by more than jitter and
+/// its packets explain.
+fn spoilt() -> impl Strategy<Value = (Sender, Source)> {
+    (
+        prop::sample::select(vec![
+            (4.0, 1),
+            (8.0, 2),
+            (51.2, 1),
+            (128.0, 16),
+            (1000.0, 32),
+        ]),
+        prop::sample::select(vec![0.0, 0.003]),
+        prop::sample::select(vec![0.0, -700.0, 1.7e9]),
+        prop::sample::select(vec![Source::Auto, Source::Lsl, Source::Mapped]),
+        (120.0..140.0f64, 0.0..7.0f64, any::<bool>(), 0..1000u64),
+    )
+        .prop_map(
+            |((rate, packet), jitter, epoch, source, (at, size, ahead, seed))| {
+                let least = 1.0 + 3.0 / rate + packet as f64 / rate;
+                let off = least * 10f64.powf(size) * if ahead { 1.0 } else { -1.0 };
+                let sender = Sender {
+                    rate,
+                    packet,
+                    jitter,
+                    epoch,
+                    seed,
+                    spoilt: (at..at, off),
+                    ..Sender::default()
+                };
+                (sender, source)
+            },
+        )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A sample whose stamp is far off, or a packet of them: they are dropped, and nothing
+    /// else is another.
+    #[test]
+    fn what_is_wrong_once_is_dropped((mut sender, source) in spoilt(), one: bool) {
+        let at = sender.spoilt.0.start;
+        let length = if one { 1 } else { sender.packet } as f64 / sender.rate;
+        let packet = sender.packet as f64 / sender.rate;
+        let begin = 100.0 + ((at - 100.0) / packet).floor() * packet;
+        // From the middle between two samples, for rounding.
+        let half = 0.5 / sender.rate;
+        sender.spoilt.0 = begin - half..begin + length - half;
+        let mut t = timeline(&sender, source);
+        let pairs = sender.play(&mut t, 100.0, 170.0);
+        for (truth, s) in &pairs {
+            prop_assert_eq!(s.stray, sender.spoilt.0.contains(truth), "{} {:?}", truth, s);
+            if let Some(local) = s.local {
+                prop_assert!((local - truth).abs() < 0.03, "{} {:?}", truth, s);
+            } else {
+                prop_assert!(s.stray, "{} {:?}", truth, s);
+            }
+        }
+        let notices = t.take_notices();
+        prop_assert!(
+            matches!(notices[..], [Notice::StrayStamps { samples: 1, .. }]),
+            "{:?}", notices
+        );
+    }
+
+    /// Stamps that stay far off are of another clock: nothing is lost, and soon all is
+    /// right again.
+    #[test]
+    fn what_stays_is_another_clock((mut sender, source) in spoilt()) {
+        let (from, off) = (sender.spoilt.0.start, sender.spoilt.1);
+        // Less in the past is late on the same clock.
+        let off = if off.abs() < 15.0 { 15.0 * off } else { off };
+        prop_assume!(source != Source::Lsl);
+        sender.spoilt = (from..f64::INFINITY, off);
+        let mut t = timeline(&sender, source);
+        let pairs = sender.play(&mut t, 100.0, 170.0);
+        for (truth, s) in &pairs {
+            prop_assert!(!s.stray, "{} {:?}", truth, s);
+            let local = s.local.expect("a time");
+            prop_assert!((local - truth).abs() < 0.03, "{} {:?}", truth, s);
+        }
+        let disconts = pairs.iter().filter(|(_, s)| s.discont).map(|(truth, _)| *truth);
+        let disconts: Vec<f64> = disconts.collect();
+        prop_assert!(disconts.len() == 1 && disconts[0] >= from, "{:?}", disconts);
+        prop_assert!(disconts[0] < from + 1.0 / sender.rate + 1e-6, "{:?} {}", disconts, from);
+        let resets = t.take_notices();
+        let resets = resets.iter().filter(|n| **n == Notice::ClockReset).count();
+        prop_assert_eq!(resets, 1);
+    }
 
     /// Whatever comes: each sample leaves once and in order, time goes back only where
     /// that is said, and nothing is not a number.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::{
-    ClockFit, Dejitter, Envelope, Measurement, OffsetModel, Outcome, dejitter::Smoothed,
+    ClockFit, Dejitter, Envelope, Gate, Measurement, OffsetModel, Outcome, dejitter::Smoothed,
     spacing::Spacing,
 };
 use std::collections::VecDeque;
@@ -58,6 +58,9 @@ pub enum Notice {
     NoClock,
     /// The stream declares a rate, but its samples are events.
     Irregular,
+    /// The stamps of `samples` since the last notice cannot be right, the newest by `off`
+    /// seconds: ahead of the clock, or (negative) in the past. They were dropped.
+    StrayStamps { off: f64, samples: u64 },
     /// Samples come at another rate than declared, per second.
     OtherRate { measured: f64 },
 }
@@ -72,6 +75,8 @@ pub struct Stamped {
     pub arrival: f64,
     /// Samples are missing before this one, or the clock jumped.
     pub discont: bool,
+    /// Dropped because the stamp cannot be right.
+    pub stray: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +101,18 @@ const STRANGE_AGE: f64 = 10.0;
 const PATIENCE: f64 = 3.0;
 /// What is held at most, in seconds of arrival time.
 const HOLD: f64 = 10.0;
+/// Stamps that are elsewhere for so long, seconds of arrival and samples, stay there: the
+/// sender's clock is another one. Less is a packet whose stamp is wrong.
+const LASTING: f64 = 0.5;
+const LASTING_SAMPLES: usize = 3;
+const LASTING_EVENTS: usize = 2;
+/// Samples of which nothing more is known are given up after this, seconds and intervals.
+const ALONE: f64 = 2.0;
+const ALONE_INTERVALS: f64 = 4.0;
+/// Stray stamps are told of at most once in so many seconds.
+const TELL_STRAYS: f64 = 60.0;
+/// A clock that was set is measured anew within this; then its stamps are right again.
+const REMEASURED: f64 = 15.0;
 /// A rate is told from another one after this long, seconds, and only if it is off by more.
 const RATE_PATIENCE: f64 = 15.0;
 const RATE_TOLERANCE: f64 = 0.05;
@@ -111,7 +128,18 @@ pub struct Timeline {
     offset: Box<dyn OffsetModel>,
     envelope: Envelope,
     dejitter: Option<Dejitter>,
-    /// Before the mode is known: stamp, arrival, time of arrival of the single sample.
+    gate: Gate,
+    /// The stamps are of the clock that is measured.
+    anchored: bool,
+    /// When they ceased to be, in the middle of the stream, and whether that was told.
+    stepped: Option<(f64, bool)>,
+    /// Stray samples that were not told of yet, and when some were.
+    strays: u64,
+    strays_told: Option<f64>,
+    /// Strays since the last sample that was placed.
+    skipped: usize,
+    /// Not placed yet, because the mode is not known or the stamp is doubted: stamp,
+    /// arrival, time of arrival of the single sample.
     held: VecDeque<(f64, f64, f64)>,
     first_arrival: Option<f64>,
     complained: bool,
@@ -126,12 +154,31 @@ pub struct Timeline {
     /// The offset of the last sample.
     used: f64,
     jitter: Option<f64>,
-    /// Of the samples inside the dejitter: the sender's stamps, and what went in.
-    raws: VecDeque<(f64, f64)>,
+    /// Of the samples inside the dejitter and of strays between them.
+    raws: VecDeque<Raw>,
     smoothed: Vec<Smoothed>,
     ready: Vec<Stamped>,
     notices: Vec<Notice>,
     meter: Meter,
+}
+
+/// A sample on its way through the dejitter, or past it.
+struct Raw {
+    /// The sender's stamp, and what went in.
+    stamp: f64,
+    x: f64,
+    arrival: f64,
+    stray: bool,
+}
+
+/// What becomes of the first sample that is held.
+enum Verdict {
+    Right,
+    /// It and as many others.
+    Stray(usize),
+    /// From here on, stamps are of another clock.
+    Step,
+    Unknown,
 }
 
 impl Timeline {
@@ -149,6 +196,12 @@ impl Timeline {
             },
             meter: Meter::new(config.rate),
             spacing: config.rate.map(Spacing::new),
+            gate: Gate::new(config.rate.map(|r| 1.0 / r)),
+            anchored: false,
+            stepped: None,
+            strays: 0,
+            strays_told: None,
+            skipped: 0,
             rate_told: false,
             measured: 0,
             last: None,
@@ -217,13 +270,18 @@ impl Timeline {
         self.spacing.as_ref().is_some_and(Spacing::is_irregular)
     }
 
-    /// Whether samples wait inside, so that [`Timeline::poll`] must be called in time.
+    /// Whether samples wait inside, so that [`Timeline::poll`] must be called in time. A
+    /// doubted event does not count: it waits for the next one, whenever that comes.
     pub fn holds(&self) -> bool {
-        !self.held.is_empty() || !self.raws.is_empty()
+        let event = self.mode != Mode::Waiting && self.config.rate.is_none();
+        !self.raws.is_empty() || !self.held.is_empty() && !event
     }
 
     /// Takes a measurement of the clock offset.
     pub fn measure(&mut self, m: Measurement) {
+        if !m.offset.is_finite() || !m.at.is_finite() || m.uncertainty.is_nan() {
+            return;
+        }
         let outcome = self.offset.measure(m);
         match self.mode {
             Mode::SameHost if !same_clock(m) => {
@@ -242,13 +300,48 @@ impl Timeline {
                 self.mode = Mode::SameHost;
                 self.discont |= used.abs() > SAME_CLOCK;
             }
+            // The measurement follows a clock that was set.
+            Mode::Mapped if outcome == Outcome::Reset && self.stepped.is_some() => {
+                let age = |m: Measurement| Some(self.gate.range()?.0 - m.offset);
+                if let Some(m) = self.offset.best()
+                    && age(m).is_some_and(|age| self.plausible(age))
+                {
+                    self.leave_line();
+                    self.follow(m);
+                }
+            }
             _ => {}
         }
+        self.anchor();
+    }
+
+    /// Whether a sample of this age can be of the clock that is measured.
+    fn plausible(&self, age: f64) -> bool {
+        (-self.gate.ahead()..=STRANGE_AGE).contains(&age)
+    }
+
+    /// Stamps are of the measured clock from here on.
+    fn follow(&mut self, m: Measurement) {
+        self.mode = match self.config.same_host && same_clock(m) {
+            true => Mode::SameHost,
+            false => Mode::Remote,
+        };
+        self.anchored = true;
+        self.stepped = None;
+    }
+
+    fn anchor(&mut self) {
+        self.gate.anchor(match self.mode {
+            Mode::SameHost if self.anchored => Some(0.0),
+            Mode::Remote if self.anchored => self.offset.best().map(|m| m.offset),
+            _ => None,
+        });
     }
 
     /// The sender's clock is known to have started anew.
     pub fn clock_reset(&mut self) {
         self.leave_line();
+        self.gate.restart();
         self.notices.push(Notice::ClockReset);
     }
 
@@ -277,19 +370,134 @@ impl Timeline {
                         raw,
                         arrival,
                         discont: false,
+                        stray: false,
                     });
                 }
             }
             return;
         }
-        while let Some((stamp, arrival, own_arrival)) = self.held.pop_front() {
-            self.place(stamp, arrival, own_arrival);
+        while let Some(&(stamp, arrival, own_arrival)) = self.held.front() {
+            match self.judge(now) {
+                Verdict::Right => {
+                    self.held.pop_front();
+                    self.gate.take(stamp, arrival);
+                    self.place(stamp, arrival, own_arrival);
+                }
+                Verdict::Stray(samples) => self.drop_strays(samples),
+                Verdict::Step => self.step(arrival),
+                Verdict::Unknown => break,
+            }
         }
         if let Some(d) = &mut self.dejitter {
             d.poll(now, &mut self.smoothed);
         }
         self.finish();
         self.watch_rate(now);
+        self.watch_step(now);
+    }
+
+    /// Decides about the first sample that is held, by those behind it.
+    fn judge(&self, now: f64) -> Verdict {
+        let (Some(&(stamp, arrival, _)), Some(&(_, latest, _))) =
+            (self.held.front(), self.held.back())
+        else {
+            return Verdict::Unknown;
+        };
+        if self.mode == Mode::Arrival || self.gate.fits(stamp, arrival) {
+            return Verdict::Right;
+        }
+        if !stamp.is_finite() {
+            return Verdict::Stray(1);
+        }
+        // Who comes back to the line says that what is before it was wrong.
+        let back = |&(stamp, arrival, _): &(f64, f64, f64)| self.gate.fits(stamp, arrival);
+        if let Some(strays) = self.held.iter().position(back) {
+            return Verdict::Stray(strays);
+        }
+        let least = match self.config.rate {
+            Some(_) => LASTING_SAMPLES,
+            None => LASTING_EVENTS,
+        };
+        let finite = self.held.iter().filter(|h| h.0.is_finite()).count();
+        if latest - arrival >= LASTING && finite >= least {
+            return Verdict::Step;
+        }
+        let alone = self.config.rate.map(|r| ALONE.max(ALONE_INTERVALS / r));
+        if alone.is_some_and(|alone| now - latest >= alone) {
+            return Verdict::Stray(self.held.len());
+        }
+        Verdict::Unknown
+    }
+
+    fn drop_strays(&mut self, samples: usize) {
+        for (stamp, arrival, _) in self.held.drain(..samples.min(self.held.len())) {
+            self.strays += 1;
+            self.skipped += 1;
+            if self.strays_told.is_none_or(|t| arrival - t >= TELL_STRAYS) {
+                self.strays_told = Some(arrival);
+                self.notices.push(Notice::StrayStamps {
+                    off: self.gate.off(stamp, arrival),
+                    samples: std::mem::take(&mut self.strays),
+                });
+            }
+            self.raws.push_back(Raw {
+                stamp,
+                x: stamp,
+                arrival,
+                stray: true,
+            });
+        }
+        self.finish();
+    }
+
+    /// The stamps are of another clock from the first sample that is held on.
+    fn step(&mut self, arrival: f64) {
+        let measured = self
+            .offset
+            .best()
+            .filter(|_| self.config.source == Source::Auto);
+        let known = measured.filter(|m| {
+            self.youngest(m.offset)
+                .is_some_and(|age| self.plausible(age))
+        });
+        self.clock_reset();
+        if let Some(m) = known {
+            self.follow(m);
+        } else if self.mode == Mode::Mapped {
+            self.envelope.restart(arrival);
+        } else {
+            self.anchored = false;
+            if self.config.source == Source::Auto {
+                self.mode = Mode::Mapped;
+                self.envelope = Envelope::default();
+                self.stepped = Some((arrival, false));
+            }
+        }
+        self.measured = 0;
+        self.anchor();
+    }
+
+    /// The age nearest to 0 of the samples that are held.
+    fn youngest(&self, offset: f64) -> Option<f64> {
+        self.held
+            .iter()
+            .map(|(stamp, arrival, _)| arrival - (stamp + offset))
+            .filter(|age| age.is_finite())
+            .min_by(|a, b| a.abs().total_cmp(&b.abs()))
+    }
+
+    /// Tells of stamps that are of another clock since it was set, if the measurement did
+    /// not follow.
+    fn watch_step(&mut self, now: f64) {
+        if let Some((since, false)) = self.stepped
+            && now - since >= REMEASURED
+        {
+            self.stepped = Some((since, true));
+            if let (Some(m), Some((least, _))) = (self.offset.best(), self.gate.range()) {
+                let age = least - m.offset;
+                self.notices.push(Notice::StrangeStamps { age });
+            }
+        }
     }
 
     /// Tells once of a rate that is not the declared one.
@@ -315,12 +523,14 @@ impl Timeline {
             d.flush(&mut self.smoothed);
         }
         self.finish();
+        let stray = self.mode != Mode::Waiting;
         for (raw, arrival, _) in self.held.drain(..) {
             self.ready.push(Stamped {
                 local: None,
                 raw,
                 arrival,
                 discont: false,
+                stray,
             });
         }
     }
@@ -338,40 +548,37 @@ impl Timeline {
         let Some(first) = self.first_arrival else {
             return;
         };
-        let offset = match self.offset.best() {
-            Some(m) if self.config.same_host && same_clock(m) => {
-                self.mode = Mode::SameHost;
-                0.0
-            }
-            Some(m) => {
-                self.mode = Mode::Remote;
-                m.offset
-            }
+        let (mode, offset) = match self.offset.best() {
+            Some(m) if self.config.same_host && same_clock(m) => (Mode::SameHost, 0.0),
+            Some(m) => (Mode::Remote, m.offset),
             None if now - first < PATIENCE => return,
-            None if self.config.same_host => {
-                self.mode = Mode::SameHost;
-                self.complain();
-                0.0
-            }
+            None if self.config.same_host => (Mode::SameHost, 0.0),
             None if self.config.source == Source::Auto => {
                 self.mode = Mode::Mapped;
                 return self.complain();
             }
             None => return self.complain(),
         };
-        if self.config.source == Source::Auto {
-            let age = self
-                .held
-                .iter()
-                .map(|(stamp, arrival, _)| arrival - (stamp + offset - self.config.device_delay))
-                .min_by(|a, b| a.abs().total_cmp(&b.abs()));
-            if let Some(age) = age
-                && age.abs() > STRANGE_AGE
-            {
-                self.mode = Mode::Mapped;
-                self.notices.push(Notice::StrangeStamps { age });
-            }
+        let strange = self
+            .youngest(offset - self.config.device_delay)
+            .filter(|age| *age > STRANGE_AGE || *age < -self.gate.ahead());
+        let one_packet = self.held.back().is_some_and(|h| h.1 <= first);
+        if strange.is_some() && one_packet && now - first < PATIENCE {
+            // Only this one may be wrong.
+            return;
         }
+        self.mode = mode;
+        if self.offset.best().is_none() {
+            self.complain();
+        }
+        self.anchored = strange.is_none();
+        if let Some(age) = strange
+            && self.config.source == Source::Auto
+        {
+            self.mode = Mode::Mapped;
+            self.notices.push(Notice::StrangeStamps { age });
+        }
+        self.anchor();
     }
 
     fn complain(&mut self) {
@@ -395,10 +602,13 @@ impl Timeline {
             self.leave_line();
             self.notices.push(Notice::ClockReset);
         }
+        let mut gate = self.gate;
         for &(other, at, _) in &self.held {
-            if at != arrival || (other - stamp).abs() > SAME_PACKET {
+            let same = at == arrival && (other - stamp).abs() <= SAME_PACKET;
+            if !same || !gate.fits(other, at) {
                 break;
             }
+            gate.take(other, at);
             self.envelope.measure(other, arrival);
             self.measured += 1;
         }
@@ -421,9 +631,20 @@ impl Timeline {
             self.dejitter = None;
             self.notices.push(Notice::Irregular);
         }
-        self.raws.push_back((stamp, x));
+        self.raws.push_back(Raw {
+            stamp,
+            x,
+            arrival,
+            stray: false,
+        });
+        let skipped = std::mem::take(&mut self.skipped);
         match &mut self.dejitter {
-            Some(d) => d.push(x, arrival, &mut self.smoothed),
+            Some(d) => {
+                if skipped > 0 {
+                    d.skip(skipped, x);
+                }
+                d.push(x, arrival, &mut self.smoothed);
+            }
             None => self.smoothed.push(Smoothed {
                 stamp: x,
                 arrival,
@@ -447,13 +668,17 @@ impl Timeline {
 
     fn finish(&mut self) {
         for s in self.smoothed.drain(..) {
+            pass_strays(&mut self.raws, &mut self.ready);
             let offset = match self.mode {
                 Mode::Remote => self.offset.at(s.stamp),
                 Mode::Mapped => self.envelope.at(s.arrival),
                 _ => Some(0.0),
             };
             self.used = offset.unwrap_or(self.used);
-            let (raw, x) = self.raws.pop_front().unwrap_or((s.stamp, s.stamp));
+            let (raw, x) = self
+                .raws
+                .pop_front()
+                .map_or((s.stamp, s.stamp), |r| (r.stamp, r.x));
             if self.dejitter.is_some() {
                 let moved = (s.stamp - x).abs().min(LARGEST_JITTER);
                 let jitter = self.jitter.get_or_insert(moved);
@@ -471,8 +696,25 @@ impl Timeline {
                 raw,
                 arrival: s.arrival,
                 discont,
+                stray: false,
             });
         }
+        pass_strays(&mut self.raws, &mut self.ready);
+    }
+}
+
+/// Strays leave in their turn, without a time.
+fn pass_strays(raws: &mut VecDeque<Raw>, ready: &mut Vec<Stamped>) {
+    while raws.front().is_some_and(|r| r.stray)
+        && let Some(raw) = raws.pop_front()
+    {
+        ready.push(Stamped {
+            local: None,
+            raw: raw.stamp,
+            arrival: raw.arrival,
+            discont: false,
+            stray: true,
+        });
     }
 }
 
@@ -720,6 +962,110 @@ mod tests {
         assert_eq!(v.len(), 100);
         assert!(v[0].discont);
         assert!((v[99].local.unwrap() - 52.99).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_stamp_far_ahead_or_behind_is_dropped_and_told_once() {
+        for off in [60.0, 2e5, -60.0, 1e300, f64::NAN, f64::INFINITY] {
+            for source in [Source::Auto, Source::Lsl, Source::Mapped] {
+                let mut t = Timeline::new(config(source, true));
+                t.measure(m(0.0));
+                feed(&mut t, 50.0, 0.0, 0.001);
+                t.push(&[51.0 + off], 51.001);
+                feed(&mut t, 51.01, 0.0, 0.001);
+                t.push(&[52.01 + off], 52.011);
+                feed(&mut t, 52.02, 0.0, 0.001);
+                let v = out(&mut t);
+                let strays: Vec<_> = v.iter().filter(|s| s.stray).collect();
+                assert!(strays.iter().all(|s| s.local.is_none()));
+                assert_eq!(strays.len(), 2, "{off}");
+                for s in v.iter().filter(|s| !s.stray) {
+                    assert!((s.local.unwrap() - s.raw).abs() < 2e-3, "{off} {s:?}");
+                }
+                match t.take_notices()[..] {
+                    [
+                        Notice::StrayStamps {
+                            off: told,
+                            samples: 1,
+                        },
+                    ] => {
+                        let near = (told - off).abs() < 1.0 || told.to_bits() == off.to_bits();
+                        assert!(near || off.is_nan() && told.is_nan(), "{off}: {told}");
+                    }
+                    ref other => panic!("{off}: {other:?}"),
+                }
+                assert!(!t.holds());
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_stamp_may_be_wrong_too() {
+        for off in [60.0, -60.0] {
+            let mut t = Timeline::new(config(Source::Auto, true));
+            t.measure(m(0.0));
+            t.push(&[50.0 + off], 50.0);
+            feed(&mut t, 50.01, 0.0, 0.0);
+            assert_eq!(t.mode(), Mode::SameHost);
+            let v = out(&mut t);
+            assert_eq!(v.len(), 101);
+            assert!(v[1..].iter().all(|s| s.local == Some(s.raw)), "{off}");
+            assert!(!t.take_notices().contains(&Notice::ClockReset));
+        }
+    }
+
+    #[test]
+    fn a_step_and_the_way_back() {
+        let mut t = Timeline::new(config(Source::Auto, true));
+        t.measure(m(0.0));
+        feed(&mut t, 50.0, 0.0, 0.0);
+        out(&mut t);
+        // The stamps, but not the clock that is measured.
+        feed(&mut t, 111.0, -60.0, 0.0);
+        let v = out(&mut t);
+        assert_eq!(v.len(), 100);
+        assert!(v[0].discont && v[1..].iter().all(|s| !s.discont));
+        for (n, s) in v.iter().enumerate() {
+            assert!((s.local.unwrap() - 51.0 - n as f64 / 100.0).abs() < 2e-3);
+        }
+        assert_eq!(t.mode(), Mode::Mapped);
+        assert_eq!(t.take_notices(), [Notice::ClockReset]);
+        t.measure(m(0.0));
+        feed(&mut t, 112.0, -60.0, 0.0);
+        t.poll(51.0 + REMEASURED);
+        assert!(matches!(t.take_notices()[..], [Notice::StrangeStamps { age }] if age == -60.0));
+        out(&mut t);
+        feed(&mut t, 67.0, 0.0, 0.0);
+        let v = out(&mut t);
+        assert_eq!(t.mode(), Mode::SameHost);
+        assert!(v[0].discont && v.iter().all(|s| s.local == Some(s.raw)));
+        assert_eq!(t.take_notices(), [Notice::ClockReset]);
+    }
+
+    #[test]
+    fn a_step_of_events() {
+        let mut t = Timeline::new(Config {
+            rate: None,
+            ..config(Source::Auto, true)
+        });
+        t.measure(m(0.0));
+        for (stamp, arrival) in [(50.0, 50.0), (60.0, 60.0), (130.0, 70.0)] {
+            t.push(&[stamp], arrival);
+        }
+        assert_eq!(out(&mut t).len(), 2);
+        assert!(!t.holds(), "silence goes on");
+        // One alone was wrong; two are another clock.
+        t.push(&[80.0], 80.0);
+        let v: Vec<_> = out(&mut t).iter().map(|s| (s.local, s.stray)).collect();
+        assert_eq!(v, [(None, true), (Some(80.0), false)]);
+        t.take_notices();
+        t.push(&[150.0], 90.0);
+        t.push(&[160.0], 100.0);
+        let v = out(&mut t);
+        assert!(v[0].discont);
+        let v: Vec<_> = v.iter().map(|s| s.local).collect();
+        assert_eq!(v, [Some(90.0), Some(100.0)]);
+        assert_eq!(t.take_notices(), [Notice::ClockReset]);
     }
 
     #[test]

@@ -184,7 +184,7 @@ struct Now<'a> {
 
 impl RunningTime for Now<'_> {
     fn at(&self, local: f64) -> i64 {
-        self.clock.clock(local) - self.base_time
+        self.clock.clock(local).saturating_sub(self.base_time)
     }
 
     fn floor(&self) -> i64 {
@@ -320,8 +320,8 @@ impl ObjectImpl for LslSrc {
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
-                        "Counts and measurements: samples, buffers, dropped, gaps, losses, \
-                         resets, connected, irregular, timestamp-mode, correction and \
+                        "Counts and measurements: samples, buffers, dropped, stray-stamps (of these, \
+                         with stamps that cannot be right), gaps, losses, resets, connected, irregular, timestamp-mode, correction and \
                          uncertainty (ns), drift (ppm by which the sender's clock is slow), \
                          jitter (ns), effective-rate (Hz), sender-age and latency (ns)",
                     )
@@ -906,6 +906,16 @@ impl LslSrc {
                     "The stamps of {d} do not go on as time does, like a counter; its samples are \
                      placed when they arrive (timestamp-source=arrival)"
                 )),
+                Notice::StrayStamps { off, samples } => warn(format!(
+                    "{samples} stamp(s) of {d} cannot be right, the newest is {}; such samples are \
+                     dropped (stray-stamps in stats) and told of once a minute. Look at the \
+                     sender's clock and at how it stamps",
+                    match off {
+                        off if off >= 0.0 => format!("{off:.1} s ahead of the clock"),
+                        off if off < 0.0 => format!("{:.1} s behind the one before", -off),
+                        _ => "not a number".into(),
+                    }
+                )),
                 Notice::Irregular => warn(format!(
                     "{d} declares a rate, but its samples come irregularly, like events; each is \
                      sent on its own, with its own time. The sender should declare rate 0"
@@ -949,6 +959,7 @@ impl LslSrc {
             .field("samples", s.counters.samples)
             .field("buffers", s.counters.buffers)
             .field("dropped", s.counters.dropped)
+            .field("stray-stamps", s.counters.strays)
             .field("gaps", s.counters.gaps)
             .field("losses", losses)
             .field("resets", s.counters.resets)

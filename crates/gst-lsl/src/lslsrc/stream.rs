@@ -38,6 +38,8 @@ pub struct Counters {
     pub samples: u64,
     pub buffers: u64,
     pub dropped: u64,
+    /// Of these, samples whose stamps cannot be right.
+    pub strays: u64,
     pub gaps: u64,
     pub resets: u64,
 }
@@ -304,6 +306,7 @@ impl Stream {
                 self.fill(&mut ours);
                 self.placed += size;
                 counters.dropped += 1;
+                counters.strays += u64::from(s.stray);
                 continue;
             };
             if let Some(local) = s.local
@@ -407,7 +410,9 @@ impl Stream {
                 );
             }
         }
-        self.position = self.position.max(open.first + duration.unwrap_or(0));
+        self.position = self
+            .position
+            .max(open.first.saturating_add(duration.unwrap_or(0)));
         counters.samples += open.samples;
         counters.buffers += 1;
         self.out.push_back(Out::Buffer(buffer));
