@@ -254,6 +254,54 @@ fn two_runs_give_the_same_results_and_every_frame_has_one() {
     assert_eq!(text(&messages), text(&again));
 }
 
+/// The label on the frames, on the bus and in the JSON.
+#[test]
+fn without_a_face_or_a_body_every_output_says_unknown() {
+    if !ready("without_a_face_or_a_body_every_output_says_unknown") {
+        return;
+    }
+    for (with_face, with_body, known) in [
+        (true, true, true),
+        (false, true, false),
+        (true, false, false),
+    ] {
+        let dir = tempfile::tempdir().expect("dir");
+        let lines = dir.path().join("lines.jsonl");
+        let tail = format!(
+            "! tee name=t t. ! queue ! emotionserialize ! filesink location={} \
+             t. ! queue ! fakesink name=sink \
+             appsrc name=ecg",
+            lines.display()
+        );
+        let head = WHOLE.split("! fakesink").next().expect("a head");
+        let pipeline = launch(&format!("{} {tail} ! f.ecg", head.replace("2400", "300")));
+        let feeder = feed(&pipeline, "ecg", 256, if with_body { 12 } else { 0 }, heart);
+        if with_face {
+            face(&pipeline, "video");
+        }
+        let seen = collect(&pipeline, "sink");
+        let run = play(&pipeline);
+        feeder.join().expect("feeder");
+        assert_eq!(run.error, None);
+        let last = seen.lock().expect("list").last().cloned().flatten();
+        let last = last.expect("a result");
+        let at = format!("face {with_face}, body {with_body}: {last:?}");
+        assert_eq!(last.label != "unknown", known, "{at}");
+        assert_eq!(last.confidence > 0.0, known, "{at}");
+        assert_eq!(last.is_known(), known, "{at}");
+        let message = run.results.last().expect("messages");
+        assert_eq!(message.get::<&str>("label"), Ok(last.label.as_str()));
+        let text = std::fs::read_to_string(&lines).expect("lines");
+        let line: serde_json::Value =
+            serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+        assert_eq!(line["label"], last.label.as_str());
+        assert_eq!(line["confidence"], last.confidence);
+        // The numbers are the network's all the same.
+        assert_eq!(line["valence"], last.valence);
+        assert!(last.valence != 0.5 && last.arousal != 0.5, "{at}");
+    }
+}
+
 #[test]
 fn bad_signals_are_masked_and_counted() {
     if !ready("bad_signals_are_masked_and_counted") {
