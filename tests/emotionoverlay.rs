@@ -575,6 +575,12 @@ fn warming_up_and_low_confidence_change_the_panel() {
     });
     let (_, other) = opaque(|m| m.label = "calm".into());
     assert!(unsure_a == unsure_b && sure != other && sure != unsure_a);
+    // What the metadata calls unknown is called so here: never by another word, and not
+    // with the weight of a label.
+    let (_, unknown) = opaque(|m| (m.confidence, m.label) = (0.0, "unknown".into()));
+    let (_, word) = opaque(|m| (m.confidence, m.label) = (0.0, "uncertain".into()));
+    let (_, asserted) = opaque(|m| m.label = "unknown".into());
+    assert!(unknown != word && unknown != asserted && unknown != unsure_a);
 }
 
 /// A frame that two branches share must look drawn on in one of them only.

@@ -133,6 +133,47 @@ fn nothing_at_all_is_unknown_and_not_an_error() {
     assert!(answer.warming_up);
 }
 
+/// A quadrant is two axes: with the face or the whole body unseen there is none to name.
+#[test]
+fn half_a_person_has_no_label() {
+    let Some(runtime) = runtime("half_a_person_has_no_label") else {
+        return;
+    };
+    // Seconds of face and of body in the last 30; the bundle wants 5 % of 60 s, and the
+    // ECG's filter has 2 s of warm-up.
+    for (face, body, known) in [
+        (30, 30, true),
+        (4, 8, true),
+        (0, 30, false),
+        (2, 30, false),
+        (30, 0, false),
+        (30, 2, false),
+        (0, 0, false),
+    ] {
+        let (inputs, mut estimator) = estimator(&runtime);
+        inputs.signal("ecg").expect("ecg").configure(256.0, None);
+        for s in 0..30u64 {
+            if s + face >= 30 {
+                faces(&inputs, s);
+            }
+            if s + body >= 30 {
+                let mut track = inputs.signal("ecg").expect("ecg");
+                for i in 0..256 {
+                    let t = s * 1_000_000_000 + i * 1_000_000_000 / 256;
+                    track.push(t, pulse(t as f64 / 1e9));
+                }
+            }
+        }
+        let answer = estimator.answer(30).expect("answer");
+        let at = format!("{face} s of face, {body} s of body: {answer:?}");
+        assert_eq!(answer.label != "unknown", known, "{at}");
+        assert_eq!(answer.confidence > 0.0, known, "{at}");
+        // The numbers stay, where the network has seen anything.
+        assert_eq!(answer.logits.is_some(), face + body > 2, "{at}");
+        assert!((0.0..=1.0).contains(&answer.valence), "{at}");
+    }
+}
+
 #[test]
 fn the_estimator_may_start_late_and_jump() {
     let Some(runtime) = runtime("the_estimator_may_start_late_and_jump") else {

@@ -254,6 +254,54 @@ fn two_runs_give_the_same_results_and_every_frame_has_one() {
     assert_eq!(text(&messages), text(&again));
 }
 
+/// The label on the frames, on the bus and in the JSON.
+#[test]
+fn without_a_face_or_a_body_every_output_says_unknown() {
+    if !ready("without_a_face_or_a_body_every_output_says_unknown") {
+        return;
+    }
+    for (with_face, with_body, known) in [
+        (true, true, true),
+        (false, true, false),
+        (true, false, false),
+    ] {
+        let dir = tempfile::tempdir().expect("dir");
+        let lines = dir.path().join("lines.jsonl");
+        let tail = format!(
+            "! tee name=t t. ! queue ! emotionserialize ! filesink location={} \
+             t. ! queue ! fakesink name=sink \
+             appsrc name=ecg",
+            lines.display()
+        );
+        let head = WHOLE.split("! fakesink").next().expect("a head");
+        let pipeline = launch(&format!("{} {tail} ! f.ecg", head.replace("2400", "300")));
+        let feeder = feed(&pipeline, "ecg", 256, if with_body { 12 } else { 0 }, heart);
+        if with_face {
+            face(&pipeline, "video");
+        }
+        let seen = collect(&pipeline, "sink");
+        let run = play(&pipeline);
+        feeder.join().expect("feeder");
+        assert_eq!(run.error, None);
+        let last = seen.lock().expect("list").last().cloned().flatten();
+        let last = last.expect("a result");
+        let at = format!("face {with_face}, body {with_body}: {last:?}");
+        assert_eq!(last.label != "unknown", known, "{at}");
+        assert_eq!(last.confidence > 0.0, known, "{at}");
+        assert_eq!(last.is_known(), known, "{at}");
+        let message = run.results.last().expect("messages");
+        assert_eq!(message.get::<&str>("label"), Ok(last.label.as_str()));
+        let text = std::fs::read_to_string(&lines).expect("lines");
+        let line: serde_json::Value =
+            serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+        assert_eq!(line["label"], last.label.as_str());
+        assert_eq!(line["confidence"], last.confidence);
+        // The numbers are the network's all the same.
+        assert_eq!(line["valence"], last.valence);
+        assert!(last.valence != 0.5 && last.arousal != 0.5, "{at}");
+    }
+}
+
 #[test]
 fn bad_signals_are_masked_and_counted() {
     if !ready("bad_signals_are_masked_and_counted") {
@@ -731,6 +779,206 @@ fn a_flushing_seek_begins_anew() {
         "running time begins at zero again: {ends:?}"
     );
     assert!(ends.is_sorted(), "{ends:?}");
+}
+
+/// Gives the `n`-th frame that leaves `element` another time, where `change` (ns) says so.
+fn restamp(
+    pipeline: &gst::Pipeline,
+    element: &str,
+    change: impl Fn(u64, u64) -> u64 + Send + Sync + 'static,
+) {
+    let pad = pipeline
+        .by_name(element)
+        .and_then(|e| e.static_pad("src"))
+        .expect("pad");
+    let count = AtomicU64::new(0);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let n = count.fetch_add(1, Ordering::Relaxed);
+        if let Some(buffer) = info.buffer_mut() {
+            let time = buffer.pts().expect("stamped").nseconds();
+            let time = gst::ClockTime::from_nseconds(change(n, time));
+            buffer.make_mut().set_pts(time);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Frames 10 a second, the face on every sixth.
+const TENTHS: &str = "videotestsrc name=video num-buffers=300 ! video/x-raw,width=64,height=48,framerate=10/1 \
+     ! identity name=stamps ! mvpfusion name=f model=MODEL execution-provider=cpu ! fakesink name=sink \
+     appsrc name=ecg ! f.ecg  appsrc name=eda ! f.eda";
+
+/// What a run with other times says, and the result on each frame.
+fn restamped(
+    change: impl Fn(u64, u64) -> u64 + Send + Sync + 'static,
+) -> (Run, Vec<Option<EmotionMeta>>) {
+    let pipeline = launch(TENTHS);
+    let feeds = [
+        feed(&pipeline, "ecg", 256, 40, heart),
+        feed(&pipeline, "eda", 4, 40, skin),
+    ];
+    restamp(&pipeline, "stamps", change);
+    face(&pipeline, "stamps");
+    let seen = collect(&pipeline, "sink");
+    let run = play(&pipeline);
+    feeds.into_iter().for_each(|f| f.join().expect("feeder"));
+    assert_eq!(run.error, None);
+    let seen = std::mem::take(&mut *seen.lock().expect("list"));
+    (run, seen)
+}
+
+#[test]
+fn one_stray_time_changes_its_own_frame_alone() {
+    if !ready("one_stray_time_changes_its_own_frame_alone") {
+        return;
+    }
+    let (plain, all) = restamped(|_, t| t);
+    assert_eq!((all.len(), plain.results.len()), (300, 29));
+    for (frame, by) in [
+        (61, 100.0),
+        (61, 3.0),
+        (125, -8.0),
+        (125, 1.0e9),
+        (121, -12.1),
+        // Those that carry the units of a face.
+        (0, 50.0),
+        (126, 60.0),
+    ] {
+        let (run, seen) = restamped(move |n, t| match n == frame {
+            true => (t as f64 + by * 1e9).round() as u64,
+            false => t,
+        });
+        let at = format!("frame {frame} by {by} s");
+        assert_eq!(run.warnings, Vec::<String>::new(), "{at}");
+        assert_eq!(seen.len(), 300, "{at}");
+        for (i, (seen, want)) in seen.iter().zip(&all).enumerate() {
+            if frame % 6 == 0 {
+                // Its face is left out, and the numbers show it.
+                let ends = |m: &Option<EmotionMeta>| m.as_ref().map(|m| (m.window_end, m.sequence));
+                assert_eq!(ends(seen), ends(want), "{at}: frame {i}");
+            } else if i as u64 != frame {
+                assert_eq!(seen, want, "{at}: frame {i}");
+            }
+        }
+        let ends = |run: &Run| {
+            let ends = run.results.iter().map(|s| s.get::<u64>("window-end"));
+            ends.collect::<Vec<_>>()
+        };
+        assert_eq!(ends(&run), ends(&plain), "{at}");
+    }
+}
+
+#[test]
+fn a_real_jump_of_the_video_is_told_and_the_answers_go_on() {
+    if !ready("a_real_jump_of_the_video_is_told_and_the_answers_go_on") {
+        return;
+    }
+    for by in [100i64, -8, 3, -20] {
+        let (run, seen) = restamped(move |n, t| match n >= 215 {
+            true => t.saturating_add_signed(by * SECOND as i64),
+            false => t,
+        });
+        let told = run.warnings.join("\n");
+        assert_eq!(run.warnings.len(), usize::from(by != 3), "{by}: {told}");
+        assert!(
+            by == 3 || told.contains("jumped from 0:00:21.4"),
+            "{by}: {told}"
+        );
+        for (i, meta) in seen.iter().enumerate().skip(235) {
+            let time = (i as u64 * SECOND / 10).saturating_add_signed(by * SECOND as i64);
+            let meta = meta.as_ref().expect("a result");
+            let end = meta.window_end.nseconds();
+            assert_eq!(end, time / SECOND * SECOND, "{by}: frame {i}");
+            assert_eq!(meta.age.nseconds(), time - end);
+        }
+        // Body and face of the new time: the face of 8 s, one analysis in 0.6 s.
+        let last = seen.last().cloned().flatten().expect("a result");
+        let coverage = |i: usize| last.modalities[i].coverage;
+        assert!(coverage(0) > 0.03, "{by}: {last:?}");
+        assert_eq!(coverage(1) > 0.05, by != 100, "{by}: {last:?}");
+    }
+}
+
+/// Live: the pipeline's clock tells how old an answer is, whatever the frames say.
+#[test]
+fn a_live_answer_is_not_fresh_because_of_a_stray_time() {
+    if !ready("a_live_answer_is_not_fresh_because_of_a_stray_time") {
+        return;
+    }
+    type Change = fn(u64, u64) -> u64;
+    // Whether answers go on, whether they are fresh at the end, and by how much the frames
+    // are ahead of the clock then (s).
+    let cases: [(&str, Change, bool, bool, i64); 6] = [
+        ("none", |_, t| t, true, true, 0),
+        (
+            "one ahead",
+            |n, t| t + if n == 40 { 100 * SECOND } else { 0 },
+            true,
+            true,
+            0,
+        ),
+        (
+            "one behind",
+            |n, t| t - if n == 40 { 3 * SECOND } else { 0 },
+            true,
+            true,
+            0,
+        ),
+        (
+            "ahead for good",
+            |n, t| t + if n >= 40 { 100 * SECOND } else { 0 },
+            true,
+            true,
+            100,
+        ),
+        (
+            "behind for good",
+            |n, t| t - if n >= 60 { 5 * SECOND } else { 0 },
+            true,
+            false,
+            -5,
+        ),
+        (
+            "standing",
+            |n, t| if n >= 40 { 4 * SECOND } else { t },
+            false,
+            false,
+            0,
+        ),
+    ];
+    let runs = cases.map(|(name, change, goes_on, fresh, by)| {
+        std::thread::spawn(move || {
+            let pipeline = launch(
+                "videotestsrc name=video is-live=true num-buffers=100 \
+                 ! video/x-raw,width=64,height=48,framerate=10/1 ! identity name=stamps \
+                 ! mvpfusion model=MODEL execution-provider=cpu ! fakesink name=sink sync=false",
+            );
+            restamp(&pipeline, "stamps", change);
+            face(&pipeline, "stamps");
+            let seen = collect(&pipeline, "sink");
+            let run = play(&pipeline);
+            let seen = seen.lock().expect("list");
+            let last = seen.last().cloned().flatten().expect("a result");
+            let at = format!("{name}: {last:?}");
+            assert_eq!(run.error, None, "{at}");
+            assert_eq!(
+                run.warnings.len(),
+                usize::from(by != 0),
+                "{at}: {:?}",
+                run.warnings
+            );
+            assert_eq!(!last.stale, fresh, "{at}");
+            let end = last.window_end.nseconds() as f64 / 1e9;
+            let apart = 9.9 + by as f64 - end;
+            assert_eq!(apart < 3.0, goes_on, "{at}: {apart} s");
+            if !fresh {
+                assert!(last.age > gst::ClockTime::from_seconds(4), "{at}");
+            }
+        })
+    });
+    for run in runs {
+        run.join().expect("a run");
+    }
 }
 
 #[test]

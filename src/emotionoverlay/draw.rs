@@ -291,7 +291,8 @@ fn untrained(model: &str) -> Option<(String, String)> {
 }
 
 impl Panel {
-    /// `min_confidence`: below it the label is not asserted; `max_age` in ns.
+    /// `min_confidence`: below it the label is not asserted; one that is unknown is shown
+    /// as the metadata has it, as not asserted. `max_age` in ns.
     pub fn result(meta: &EmotionMeta, rows: Rows, min_confidence: f64, max_age: u64) -> Self {
         let sure = meta.confidence >= min_confidence;
         let untrained = untrained(&meta.model);
@@ -305,8 +306,8 @@ impl Panel {
             .unwrap_or(0);
         Panel::Result(Box::new(ResultPanel {
             label: rows.label.then(|| {
-                if sure {
-                    (meta.label.clone(), true)
+                if sure || !meta.is_known() {
+                    (meta.label.clone(), meta.is_known())
                 } else {
                     ("uncertain".to_string(), false)
                 }

@@ -16,9 +16,11 @@ pub struct EmotionMeta {
     pub valence: f64,
     /// Probability of the high-arousal class, 0–1.
     pub arousal: f64,
-    /// The bundle's label for this answer.
+    /// The bundle's label for this answer; its word for unknown where face or body was
+    /// not seen.
     pub label: String,
-    /// 0 (a guess) to 1 (certain), see `mvpfusion`.
+    /// 0 (nothing is known) to 1 (certain). It is 0 where the label is unknown, and only
+    /// there.
     pub confidence: f64,
     /// `p-<class>`, where the bundle has classes.
     pub classes: Vec<(String, f64)>,
@@ -44,6 +46,11 @@ pub struct EmotionMeta {
 }
 
 impl EmotionMeta {
+    /// Whether the label names an emotion.
+    pub fn is_known(&self) -> bool {
+        self.confidence != 0.0
+    }
+
     /// The fields as a structure named `name`, with the field names of the public surface.
     pub fn to_structure(&self, name: &str) -> gst::Structure {
         let mut s = gst::Structure::new_empty(name);

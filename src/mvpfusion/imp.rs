@@ -20,6 +20,7 @@
  *
  * Since: plugins-mvp-0.1.0
  */
+use super::pace::{self, Pace, Verdict};
 use super::physio::{self, Stream};
 use super::worker::{self, Loaded, Plan};
 use crate::common::{self, ExecutionProvider, Sync};
@@ -54,6 +55,10 @@ const TRACE_PERIOD: u64 = 100_000_000;
 const AHEAD: u64 = 10_000_000_000;
 /// Answers given at one frame at the most, when waiting.
 const MAX_CATCH_UP: u64 = 600;
+/// A hole in the video that is longer (ns) is told.
+const HOLE: u64 = 5_000_000_000;
+/// Jumps of the video's time are told this often.
+const JUMPS_TOLD: u32 = 10;
 /// Answer times kept for the percentile in `stats`.
 const TIMES: usize = 512;
 
@@ -142,6 +147,8 @@ struct Answered {
 #[derive(Debug, Default)]
 struct Stats {
     frames: u64,
+    stray: u64,
+    jumps: u32,
     inferences: u64,
     dropped: u64,
     times: Vec<Duration>,
@@ -178,6 +185,9 @@ struct State {
     video_flushing: bool,
     video_eos: bool,
     video_time: u64,
+    pace: Pace,
+    /// From capture to display, as the pipeline has told.
+    latency: u64,
     /// Decided at the first frame, and again when pads come and go.
     live: Option<bool>,
     sides: BTreeMap<String, Side>,
@@ -192,6 +202,19 @@ struct State {
     traces: Option<(u64, Arc<PhysioTraceMeta>)>,
     sequence: u64,
     stats: Stats,
+}
+
+impl State {
+    /// Forgets the answers of another time line; the next is to be that of hop `last` + 1.
+    fn begin_anew(&mut self, last: u64) {
+        self.last_hop = last;
+        self.answered_hop = last;
+        self.job = None;
+        self.result = None;
+        self.traces = None;
+        self.generation += 1;
+        self.forget = true;
+    }
 }
 
 /// Lock order: `settings`, then `state`; neither is held while pushing, posting or
@@ -295,24 +318,46 @@ impl MvpFusion {
     // Video.
 
     fn sink_chain(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (time, inputs, live) = {
-            let state = self.state();
+        let (own, verdict, inputs, live) = {
+            let mut state = self.state();
             if state.failed {
                 return Err(gst::FlowError::Error);
             }
-            let time = state
+            let own = state
                 .segment
                 .as_ref()
                 .and_then(|s| s.to_running_time(buffer.pts()))
                 .map(ClockTime::nseconds);
-            (time, state.inputs.clone(), state.live)
+            let duration = buffer.duration().map(ClockTime::nseconds);
+            let verdict = own.map(|t| state.pace.judge(t, duration));
+            (own, verdict, state.inputs.clone(), state.live)
         };
+        // When it was taken, where that can be believed.
+        let time = own.filter(|_| verdict != Some(Verdict::Stray));
+        match verdict {
+            Some(Verdict::Stray) => {
+                gst::warning!(
+                    CAT,
+                    imp = self,
+                    "the frame at {} has a time of its own; no answer is made for it",
+                    own.map(ClockTime::from_nseconds).display()
+                );
+                self.state().stats.stray += 1;
+            }
+            Some(Verdict::Jump {
+                from: Some(from),
+                to,
+            }) => self.jump(from, to),
+            _ => {}
+        }
         let live = match live {
             Some(live) => live,
             None => self.decide(),
         };
-        if let Some(inputs) = &inputs {
-            take_units(inputs, &buffer);
+        if let Some(inputs) = &inputs
+            && verdict != Some(Verdict::Stray)
+        {
+            take_units(inputs, &buffer, time);
         }
         if let Some(time) = time {
             if live {
@@ -324,7 +369,7 @@ impl MvpFusion {
         let mut state = self.state();
         state.stats.frames += 1;
         let result = state.result.clone();
-        let (hop, settle) = (state.hop, state.settle);
+        let (hop, settle, latency) = (state.hop, state.settle, state.latency);
         drop(state);
         let failed = |e: glib::BoolError| {
             gst::element_imp_error!(self, gst::StreamError::Failed, ("{e}"));
@@ -334,7 +379,12 @@ impl MvpFusion {
             traces.attach(buffer.make_mut()).map_err(failed)?;
         }
         if let Some(Answered { meta, stamp }) = result {
-            let age = time.unwrap_or(0).saturating_sub(meta.window_end.nseconds());
+            let end = meta.window_end.nseconds();
+            let mut age = own.unwrap_or(0).saturating_sub(end);
+            // Frames whose times stand still or go astray do not make an answer fresh.
+            if let Some(now) = live.then(|| self.running_time()).flatten() {
+                age = age.max(now.saturating_sub(latency).saturating_sub(end));
+            }
             let stale = live && age > settle + 3 * hop;
             let age = ClockTime::from_nseconds(age);
             stamp
@@ -345,6 +395,61 @@ impl MvpFusion {
                 .map_err(failed)?;
         }
         self.srcpad.push(buffer)
+    }
+
+    /// The pipeline's running time while it plays, ns.
+    fn running_time(&self) -> Option<u64> {
+        let obj = self.obj();
+        // A pause stops it, and the element is not told.
+        (obj.current_state() == gst::State::Playing)
+            .then(|| obj.current_running_time())
+            .flatten()
+            .map(ClockTime::nseconds)
+    }
+
+    /// The video goes on at `to` instead of `from`, and not for one frame.
+    fn jump(&self, from: u64, to: u64) {
+        let back = to < from;
+        let (tell, inputs, overtaken) = {
+            let mut state = self.state();
+            let mut overtaken = Vec::new();
+            if back {
+                // What was closed for windows that have not come yet takes no samples.
+                let closed = state.last_hop * state.hop;
+                let sides = state.sides.iter();
+                let behind = sides.filter(|(_, s)| s.progress.saturating_add(AHEAD) < closed);
+                overtaken = behind.map(|(name, _)| name.clone()).collect();
+                let last = to / state.hop.max(1);
+                state.begin_anew(last);
+                state.video_time = to;
+            }
+            state.stats.jumps += u32::from(back || to - from > HOLE);
+            let tell = (back || to - from > HOLE) && state.stats.jumps <= JUMPS_TOLD;
+            (tell, state.inputs.clone().filter(|_| back), overtaken)
+        };
+        if let Some(inputs) = inputs {
+            inputs.video().flush();
+            for mut track in overtaken.iter().filter_map(|name| inputs.signal(name)) {
+                track.flush();
+            }
+        }
+        if tell {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                (
+                    "the timestamps of the video jumped from {} to {} and go on from there: the \
+                     windows {}. Expected running time without jumps; look at what stamps the \
+                     video before mvpfusion",
+                    ClockTime::from_nseconds(from),
+                    ClockTime::from_nseconds(to),
+                    match back {
+                        true => "begin anew",
+                        false => "go on at the new time, with what they hold of it",
+                    }
+                )
+            );
+        }
     }
 
     /// The last seconds of every linked signal, for drawing.
@@ -431,7 +536,7 @@ impl MvpFusion {
     /// Not live: answers every hop up to this frame, each with all its physiology.
     fn ask_and_wait(&self, time: u64) -> Result<(), gst::FlowError> {
         let mut state = self.state();
-        state.video_time = time;
+        state.video_time = state.video_time.max(time);
         if !state.sides.is_empty() {
             self.changed.notify_all();
         }
@@ -512,6 +617,13 @@ impl MvpFusion {
         gst::Pad::event_default(&self.sinkpad, Some(&*self.obj()), event)
     }
 
+    fn src_event(&self, event: gst::Event) -> bool {
+        if let gst::EventView::Latency(latency) = event.view() {
+            self.state().latency = latency.latency().nseconds();
+        }
+        gst::Pad::event_default(&self.srcpad, Some(&*self.obj()), event)
+    }
+
     fn flush_video(&self) {
         let inputs = {
             let mut state = self.state();
@@ -519,13 +631,8 @@ impl MvpFusion {
             state.video_eos = false;
             state.segment = None;
             state.video_time = 0;
-            state.last_hop = 0;
-            state.answered_hop = 0;
-            state.job = None;
-            state.result = None;
-            state.traces = None;
-            state.generation += 1;
-            state.forget = true;
+            state.pace = Pace::default();
+            state.begin_anew(0);
             state.inputs.clone()
         };
         if let Some(inputs) = inputs {
@@ -840,6 +947,7 @@ impl MvpFusion {
         let p95 = sorted.get(sorted.len() * 95 / 100).copied().unwrap_or(0);
         let mut stats = gst::Structure::builder("mvpfusion-stats")
             .field("frames", state.stats.frames)
+            .field("stray-frames", state.stats.stray)
             .field("inferences", state.stats.inferences)
             .field("dropped", state.stats.dropped)
             .field("inference-time-mean", mean)
@@ -876,10 +984,14 @@ impl MvpFusion {
     }
 }
 
-/// Gives the units of the longest-followed face to the video track.
-fn take_units(inputs: &Inputs, buffer: &gst::BufferRef) {
+/// Gives the units of the longest-followed face to the video track, on a frame of running
+/// time `time`.
+fn take_units(inputs: &Inputs, buffer: &gst::BufferRef, time: Option<u64>) {
     let faces = FaceUnitsMeta::all_from_buffer(buffer);
-    let Some(face) = faces.iter().min_by_key(|f| f.track_id) else {
+    // They may be those of an earlier frame, and that one may have been a stray.
+    let latest = time.map_or(u64::MAX, |t| t.saturating_add(pace::NEAR));
+    let believed = faces.iter().filter(|f| f.time.nseconds() <= latest);
+    let Some(face) = believed.min_by_key(|f| f.track_id) else {
         return;
     };
     let mut video = inputs.video();
@@ -930,6 +1042,9 @@ impl ObjectSubclass for MvpFusion {
             .flags(flags)
             .build();
         let srcpad = gst::Pad::builder_from_template(&template("src"))
+            .event_function(|_, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |imp| imp.src_event(event))
+            })
             .iterate_internal_links_function(|_, parent| {
                 Self::catch_panic_pad_function(
                     parent,
@@ -1020,7 +1135,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, inferences, dropped hops, inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
+                    .blurb("frames, stray-frames (with a time that their neighbours do not share), inferences, dropped hops, inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
                     .read_only()
                     .build(),
             ]

@@ -2,6 +2,7 @@
 use gst::{glib, prelude::*};
 
 mod imp;
+mod pace;
 mod physio;
 mod worker;
 

@@ -37,9 +37,12 @@ pub struct Answer {
     pub valence: f64,
     /// Probability of the high class, 0–1.
     pub arousal: f64,
+    /// The quadrant; the bundle's word for unknown where the network was given nothing
+    /// of the face or nothing of the body.
     pub label: String,
     /// Twice the distance of the less certain probability from one half, times the
-    /// mean of the video's coverage and the best physiological coverage.
+    /// mean of the video's coverage and the best physiological coverage. 0 where the
+    /// label is unknown, and only there.
     pub confidence: f64,
     pub classes: Vec<(String, f64)>,
     /// Before calibration; `None` where no modality can be used.
@@ -622,7 +625,7 @@ impl Estimator {
 
         let min_coverage = self.bundle.window().min_coverage;
         let masked = |i: usize| modalities[i].coverage < min_coverage;
-        let mut anything = false;
+        let (mut face, mut body) = (false, false);
         for stream in &mut self.streams {
             stream
                 .ring
@@ -636,12 +639,16 @@ impl Estimator {
             if all_masked {
                 stream.valid.fill(0.0);
             }
-            anything |= stream.valid.contains(&1.0);
+            let seen = stream.valid.contains(&1.0);
+            if stream.channels.is_empty() {
+                face |= seen;
+            } else {
+                body |= seen;
+            }
         }
 
         let outputs = self.bundle.outputs();
         let coverage = |i: usize| modalities[i].coverage;
-        let body = (1..modalities.len()).map(coverage).fold(0.0, f64::max);
         let mut answer = Answer {
             window_start: start * self.bundle.chunk(),
             window_end: end * self.bundle.chunk(),
@@ -655,7 +662,7 @@ impl Estimator {
             took: Duration::ZERO,
             modalities: Vec::new(),
         };
-        if anything {
+        if face || body {
             let parts: Vec<_> = self
                 .streams
                 .iter()
@@ -667,13 +674,19 @@ impl Estimator {
             let logits = self.network.fuse(&self.names, &parts)?;
             answer.valence = outputs.valence.probability(logits.valence);
             answer.arousal = outputs.arousal.probability(logits.arousal);
-            answer.label = outputs
-                .labels
-                .quadrant(answer.valence, answer.arousal)
-                .to_string();
             let certain = |p: f64| 2.0 * (p - 0.5).abs();
-            answer.confidence =
-                certain(answer.valence).min(certain(answer.arousal)) * 0.5 * (coverage(0) + body);
+            let best = (1..modalities.len()).map(coverage).fold(0.0, f64::max);
+            let confidence =
+                certain(answer.valence).min(certain(answer.arousal)) * 0.5 * (coverage(0) + best);
+            // A quadrant needs both axes, and a bundle does not say which stream tells of
+            // which: an unseen face or body leaves one of them to the prior.
+            if face && body && confidence > 0.0 {
+                answer.confidence = confidence;
+                answer.label = outputs
+                    .labels
+                    .quadrant(answer.valence, answer.arousal)
+                    .to_string();
+            }
             answer.classes = outputs
                 .classes
                 .iter()
