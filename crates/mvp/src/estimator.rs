@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From timed input to a calibrated answer, without elements and without a clock.
 //!
-//! Streaming threads put what arrives into [`Inputs`], each track behind its own
-//! short lock. One worker owns the [`Estimator`] and asks it for the window that ends
-//! at a chunk boundary; tokens are made once per chunk and kept.
+//! Streaming threads put what arrives into [`Inputs`]. One worker owns the [`Estimator`]
+//! and asks it for the window that ends at a chunk boundary; tokens are made once per
+//! chunk and kept.
 
+use super::inputs::{Inputs, Place};
 use super::network::stream_rate;
 use super::{Bundle, Error, Logits, Network, TokenWindow};
-use conditioning::{
-    Conditioner, Counts, Grid, GridRing, SignalSpec, TokenRing, UnitsGrid, nanoseconds,
-};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use conditioning::{Grid, GridRing, TokenRing, nanoseconds};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Chunks that may arrive beyond the window before the oldest is overwritten.
-const SLACK_CHUNKS: usize = 30;
 
 /// How much of one modality's window was there, and how good it was.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,462 +49,68 @@ pub struct Answer {
     pub took: Duration,
 }
 
-/// How many samples came and how many were bad, chunk by chunk.
-#[derive(Debug, Default)]
-struct Tally {
-    chunk: u64,
-    chunks: VecDeque<(u64, u64, u64)>,
-    keep: usize,
+/// What a stream of tokens is made of.
+enum Source {
+    /// The face units.
+    Face,
+    /// Signals of the body, by the encoder with this index in the bundle's streams.
+    Body {
+        encoder: usize,
+        /// The signals that may fill each channel.
+        channels: Vec<Vec<Place>>,
+    },
 }
 
-impl Tally {
-    fn new(chunk: u64, keep: usize) -> Self {
-        Self {
-            chunk,
-            chunks: VecDeque::new(),
-            keep,
-        }
+impl Source {
+    fn is_face(&self) -> bool {
+        matches!(self, Self::Face)
     }
 
-    fn add(&mut self, time: u64, received: u64, bad: u64) {
-        let at = time / self.chunk;
-        match self.chunks.back_mut() {
-            Some((c, r, b)) if *c >= at => {
-                *r += received;
-                *b += bad;
-            }
-            _ => self.chunks.push_back((at, received, bad)),
-        }
-        while self.chunks.len() > self.keep {
-            self.chunks.pop_front();
-        }
-    }
-
-    /// Share of good samples in chunks `from..to`; 0 where none came.
-    fn quality(&self, from: u64, to: u64) -> f64 {
-        let inside = self.chunks.iter().filter(|(c, ..)| (from..to).contains(c));
-        let (received, bad) = inside.fold((0, 0), |(r, b), (_, cr, cb)| (r + cr, b + cb));
-        if received == 0 {
-            0.0
-        } else {
-            1.0 - bad as f64 / received as f64
-        }
-    }
-}
-
-/// One of the bundle's signals: what came of a pad's samples, conditioned.
-#[derive(Debug)]
-struct Lane {
-    spec: SignalSpec,
-    conditioner: Option<Conditioner>,
-    ring: GridRing,
-    /// Time (ns) of the sample or the closing that gave the first value.
-    first: Option<u64>,
-}
-
-impl Lane {
-    fn push(&mut self, time: u64, value: f64) {
-        let (ring, first) = (&mut self.ring, &mut self.first);
-        if let Some(conditioner) = &mut self.conditioner {
-            conditioner.push(time, value, |p| put(ring, first, time, p.k, p.value));
-        }
-    }
-
-    fn close(&mut self, end: u64) {
-        let (ring, first) = (&mut self.ring, &mut self.first);
-        if let Some(conditioner) = &mut self.conditioner {
-            conditioner.close(end, |p| put(ring, first, end, p.k, p.value));
-        }
-    }
-
-    fn counts(&self) -> Counts {
-        self.conditioner
-            .as_ref()
-            .map(Conditioner::counts)
-            .unwrap_or_default()
-    }
-}
-
-/// One physiological modality: its samples, and every signal that is made of them.
-///
-/// What is told of the modality is told of its primary signal, the one of its name.
-#[derive(Debug)]
-pub struct SignalTrack {
-    primary: Lane,
-    /// The other signals of the same samples.
-    others: Vec<Lane>,
-    tally: Tally,
-    /// Every sample before this running time (ns) has come.
-    reached: u64,
-}
-
-impl SignalTrack {
-    fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        std::iter::once(&self.primary).chain(&self.others)
-    }
-
-    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
-        std::iter::once(&mut self.primary).chain(&mut self.others)
-    }
-
-    /// Signal `index` of the modality; 0 is the primary.
-    fn lane(&self, index: usize) -> &Lane {
-        match index {
-            0 => &self.primary,
-            i => &self.others[i - 1],
-        }
-    }
-
-    /// Says how the samples come; a change keeps the past.
-    ///
-    /// `rate` in Hz, 0 for an irregular stream; `full_scale`: the ends of an integer format.
-    pub fn configure(&mut self, rate: f64, full_scale: Option<[f64; 2]>) {
-        for lane in self.lanes_mut() {
-            match &mut lane.conditioner {
-                Some(c) => c.reconfigure(rate, full_scale),
-                None => {
-                    let fresh = Conditioner::new(lane.spec.clone(), rate, full_scale);
-                    lane.conditioner = Some(fresh);
-                }
+    /// Whether every modality that could fill it is `masked`.
+    fn is_masked(&self, masked: impl Fn(Modality) -> bool) -> bool {
+        match self {
+            Self::Face => masked(Modality::Face),
+            Self::Body { channels, .. } => {
+                let mut places = channels.iter().flatten();
+                places.all(|place| masked(Modality::Body(place.track)))
             }
         }
     }
-
-    /// A sample in the stream's unit, taken at running time `time` (ns). Before
-    /// [`SignalTrack::configure`] it is ignored.
-    pub fn push(&mut self, time: u64, value: f64) {
-        if self.primary.conditioner.is_none() {
-            return;
-        }
-        let bad = self.counts().bad();
-        for lane in self.lanes_mut() {
-            lane.push(time, value);
-        }
-        self.reached = self.reached.max(time);
-        self.tally.add(time, 1, self.counts().bad() - bad);
-    }
-
-    /// No further sample before running time `time` (ns) will come.
-    pub fn complete(&mut self, time: u64) {
-        self.reached = self.reached.max(time);
-        for lane in self.lanes_mut() {
-            if let Some(c) = &mut lane.conditioner {
-                c.complete(time);
-            }
-        }
-    }
-
-    /// What the network gets of every instant before this one (ns), and what is told of
-    /// it, is as it will be, whatever comes.
-    pub fn settled(&self) -> u64 {
-        let lanes = self.lanes().filter_map(|l| l.conditioner.as_ref());
-        // A coarse grid may be done long before the samples are that the quality counts.
-        lanes
-            .map(|c| c.settled().min(self.reached))
-            .min()
-            .unwrap_or(u64::MAX)
-    }
-
-    /// The sender has said that samples are missing here.
-    pub fn cut(&mut self) {
-        for lane in self.lanes_mut() {
-            if let Some(c) = &mut lane.conditioner {
-                c.cut();
-            }
-        }
-    }
-
-    /// Forgets everything, as after a seek.
-    pub fn flush(&mut self) {
-        for lane in self.lanes_mut() {
-            lane.conditioner = lane.conditioner.as_ref().map(Conditioner::restarted);
-            lane.ring.clear();
-            lane.first = None;
-        }
-        self.tally.chunks.clear();
-        self.reached = 0;
-    }
-
-    /// What came, and what the primary signal's checks found bad.
-    pub fn counts(&self) -> Counts {
-        self.primary.counts()
-    }
-
-    fn close(&mut self, end: u64) {
-        for lane in self.lanes_mut() {
-            lane.close(end);
-        }
-    }
-
-    /// The newest values of the primary signal, oldest first, `None` where there is nothing.
-    pub fn recent(&self, seconds: f64, end: u64) -> Vec<Option<f32>> {
-        let Lane { spec, ring, .. } = &self.primary;
-        let grid = Grid::new(spec.rate);
-        let n = (seconds * spec.rate) as usize;
-        let first = grid.ceil(end) as i64 - n as i64;
-        let (mut values, mut valid) = (vec![0.0; n], vec![0.0; n]);
-        ring.copy(first, &mut values, &mut valid);
-        values
-            .into_iter()
-            .zip(valid)
-            .map(|(v, ok)| (ok > 0.0).then_some(v))
-            .collect()
-    }
-
-    /// The primary signal's.
-    pub fn spec(&self) -> &SignalSpec {
-        &self.primary.spec
-    }
 }
 
-fn put(ring: &mut GridRing, first: &mut Option<u64>, time: u64, k: u64, value: Option<f32>) {
-    if value.is_some() {
-        first.get_or_insert(time);
-    }
-    ring.push(k, value.as_ref().map(std::slice::from_ref));
+/// Whose state a [`ModalityState`] is.
+#[derive(Clone, Copy)]
+enum Modality {
+    Face,
+    /// By the index of its track.
+    Body(usize),
 }
 
-/// The face units that came.
-#[derive(Debug)]
-pub struct VideoTrack {
-    grid: UnitsGrid,
-    ring: GridRing,
-    tally: Tally,
-    first: Option<u64>,
-    row: Vec<f32>,
+/// What a window holds of every modality.
+struct Survey {
+    face: ModalityState,
+    /// As the tracks.
+    body: Vec<ModalityState>,
+    warming_up: bool,
 }
 
-impl VideoTrack {
-    /// Unit names in the order of [`VideoTrack::push`].
-    pub fn units(&self) -> &[String] {
-        &self.grid.spec().units
-    }
-
-    /// The units of a face seen at running time `time` (ns); `confidence` 0–1.
-    pub fn push(&mut self, time: u64, confidence: f64, values: &[f64]) {
-        let Self {
-            grid,
-            ring,
-            first,
-            row,
-            ..
-        } = self;
-        let good = grid.push(time, confidence, values, |k, v| {
-            put_row(ring, first, row, time, k, v);
-        });
-        self.tally.add(time, 1, u64::from(!good));
-    }
-
-    /// Forgets everything, as after a seek.
-    pub fn flush(&mut self) {
-        self.grid = self.grid.restarted();
-        self.ring.clear();
-        self.tally.chunks.clear();
-        self.first = None;
-    }
-
-    fn close(&mut self, end: u64) {
-        let Self {
-            grid,
-            ring,
-            first,
-            row,
-            ..
-        } = self;
-        grid.close(end, |k, v| put_row(ring, first, row, end, k, v));
-    }
-}
-
-fn put_row(
-    ring: &mut GridRing,
-    first: &mut Option<u64>,
-    row: &mut Vec<f32>,
-    time: u64,
-    k: u64,
-    values: Option<&[f64]>,
-) {
-    match values {
-        Some(values) => {
-            first.get_or_insert(time);
-            row.clear();
-            row.extend(values.iter().map(|v| *v as f32));
-            ring.push(k, Some(row));
-        }
-        None => ring.push(k, None),
-    }
-}
-
-/// The grid values of one modality, as the network gets them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GridWindow {
-    /// `video` or one of the bundle's signals.
-    pub name: String,
-    /// In Hz.
-    pub rate: f64,
-    /// Index on the grid of the first point; negative before time zero.
-    pub first: i64,
-    /// Points before the window, which only encoders look at.
-    pub context: usize,
-    /// Values per point.
-    pub width: usize,
-    /// `[n, width]`, 0 where there is nothing.
-    pub values: Vec<f32>,
-    /// `[n]`, 1 or 0.
-    pub valid: Vec<f32>,
-}
-
-/// Where a signal is: its modality's track, and which of the signals there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    track: usize,
-    lane: usize,
-}
-
-/// What streaming threads fill and the [`Estimator`] reads.
-pub struct Inputs {
-    video: Mutex<VideoTrack>,
-    /// One for each physiological modality.
-    tracks: Vec<Mutex<SignalTrack>>,
-    /// Names of the modalities, as `tracks`.
-    names: Vec<String>,
-    /// Where the bundle's signals are, in its order.
-    places: Vec<Place>,
-    /// Seconds before a window that encoders look at: of video, then of the signals.
-    contexts: Vec<f64>,
-}
-
-impl Inputs {
-    pub fn new(bundle: &Bundle) -> Self {
-        let window = bundle.window();
-        let chunks = bundle.window_chunks() + SLACK_CHUNKS;
-        let capacity = |rate: f64, context: f64| {
-            (chunks as f64 * window.chunk * rate + context * rate).ceil() as usize + 1
-        };
-        let spec = bundle.video();
-        let video = VideoTrack {
-            grid: UnitsGrid::new(spec.grid()),
-            ring: GridRing::new(spec.units.len(), capacity(spec.rate, spec.encoder.context)),
-            tally: Tally::new(bundle.chunk(), chunks),
-            first: None,
-            row: Vec::new(),
-        };
-        let context = |name: &String| {
-            let feeds = |s: &&super::StreamSpec| s.channels.iter().flatten().any(|c| c == name);
-            let all = bundle
-                .streams()
-                .iter()
-                .filter(feeds)
-                .map(|s| s.encoder.context);
-            all.fold(0.0, f64::max)
-        };
-        let contexts = std::iter::once(spec.encoder.context)
-            .chain(bundle.signals().iter().map(|s| context(&s.name)))
-            .collect();
-        let lane = |spec: &SignalSpec| Lane {
-            ring: GridRing::new(1, capacity(spec.rate, context(&spec.name))),
-            spec: spec.clone(),
-            conditioner: None,
-            first: None,
-        };
-        let mut places = vec![Place { track: 0, lane: 0 }; bundle.signals().len()];
-        let (mut names, mut tracks) = (Vec::new(), Vec::new());
-        for name in bundle.sensors() {
-            let signals = bundle.signals().iter().enumerate();
-            let (own, others): (Vec<_>, Vec<_>) = signals
-                .filter(|(_, s)| s.modality() == name)
-                .partition(|(_, s)| s.name == name);
-            // The bundle has been checked for it.
-            let Some((first, primary)) = own.first() else {
-                continue;
-            };
-            let track = tracks.len();
-            places[*first] = Place { track, lane: 0 };
-            for (i, (at, _)) in others.iter().enumerate() {
-                places[*at] = Place { track, lane: i + 1 };
-            }
-            names.push(name.to_string());
-            tracks.push(Mutex::new(SignalTrack {
-                primary: lane(primary),
-                others: others.iter().map(|(_, s)| lane(s)).collect(),
-                tally: Tally::new(bundle.chunk(), chunks),
-                reached: 0,
-            }));
-        }
-        Self {
-            video: Mutex::new(video),
-            tracks,
-            names,
-            places,
-            contexts,
+impl Survey {
+    fn coverage(&self, modality: Modality) -> f64 {
+        match modality {
+            Modality::Face => self.face.coverage,
+            Modality::Body(track) => self.body[track].coverage,
         }
     }
 
-    pub fn video(&self) -> MutexGuard<'_, VideoTrack> {
-        self.video.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Names of the physiological modalities, in the bundle's order: those of
-    /// mvpfusion's pads.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// The track of the modality `name`, if the bundle has it.
-    pub fn signal(&self, name: &str) -> Option<MutexGuard<'_, SignalTrack>> {
-        self.names
-            .iter()
-            .position(|n| n == name)
-            .map(|i| self.track(i))
-    }
-
-    /// What the network gets of the window that ends at `end` (ns) and is `duration`
-    /// seconds long, video first, then the bundle's signals in its order.
-    pub fn window(&self, end: u64, duration: f64) -> Vec<GridWindow> {
-        let cut = |name: &str, rate: f64, context: f64, width: usize, ring: &GridRing| {
-            let context = (context * rate).round() as usize;
-            let n = context + (duration * rate).round() as usize;
-            let first = Grid::new(rate).ceil(end) as i64 - n as i64;
-            let (mut values, mut valid) = (vec![0.0; n * width], vec![0.0; n]);
-            ring.copy(first, &mut values, &mut valid);
-            GridWindow {
-                name: name.into(),
-                rate,
-                first,
-                context,
-                width,
-                values,
-                valid,
-            }
-        };
-        let video = self.video();
-        let spec = video.grid.spec();
-        let row = cut(
-            "video",
-            spec.rate,
-            self.contexts[0],
-            spec.units.len(),
-            &video.ring,
-        );
-        let contexts = &self.contexts[1..];
-        let signals = self.places.iter().zip(contexts).map(|(place, context)| {
-            let track = self.track(place.track);
-            let Lane { spec, ring, .. } = track.lane(place.lane);
-            cut(&spec.name, spec.rate, *context, 1, ring)
-        });
-        std::iter::once(row).chain(signals).collect()
-    }
-
-    fn track(&self, index: usize) -> MutexGuard<'_, SignalTrack> {
-        self.tracks[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Of the body's modality that covers most.
+    fn best_body(&self) -> f64 {
+        self.body.iter().map(|m| m.coverage).fold(0.0, f64::max)
     }
 }
 
 /// One stream of tokens: where it comes from and what has been made of it.
 struct TokenStream {
-    /// The signals that may fill each channel; empty for video.
-    channels: Vec<Vec<Place>>,
+    source: Source,
     rate: f64,
     context: usize,
     points: usize,
@@ -535,42 +136,40 @@ impl Estimator {
         let chunks = bundle.window_chunks();
         let width = bundle.fusion().width;
         let seconds = bundle.window().chunk;
-        let stream =
-            |channels: Vec<Vec<Place>>, row: usize, rate: f64, spec: &super::EncoderSpec| {
-                let (context, points) = spec.points(rate, seconds);
-                let n = context + points;
-                let flags = if channels.is_empty() { n } else { row * n };
-                TokenStream {
-                    channels,
-                    rate,
-                    context,
-                    points,
-                    ring: TokenRing::new(chunks, spec.tokens, width),
-                    tokens: vec![0.0; chunks * spec.tokens * width],
-                    valid: vec![0.0; chunks * spec.tokens],
-                    values: vec![0.0; row * n],
-                    flags: vec![0.0; flags],
-                }
+        let stream = |source: Source, rate: f64, spec: &super::EncoderSpec| {
+            let (context, points) = spec.points(rate, seconds);
+            let n = context + points;
+            // Units of one face share a flag; each channel of a signal has its own.
+            let (values, flags) = match &source {
+                Source::Face => (bundle.video().units.len() * n, n),
+                Source::Body { channels, .. } => (channels.len() * n, channels.len() * n),
             };
+            TokenStream {
+                source,
+                rate,
+                context,
+                points,
+                ring: TokenRing::new(chunks, spec.tokens, width),
+                tokens: vec![0.0; chunks * spec.tokens * width],
+                valid: vec![0.0; chunks * spec.tokens],
+                values: vec![0.0; values],
+                flags: vec![0.0; flags],
+            }
+        };
         let video = bundle.video();
-        let mut streams = vec![stream(
-            Vec::new(),
-            video.units.len(),
-            video.rate,
-            &video.encoder,
-        )];
-        for spec in bundle.streams() {
+        let mut streams = vec![stream(Source::Face, video.rate, &video.encoder)];
+        for (encoder, spec) in bundle.streams().iter().enumerate() {
             let place = |name: &String| {
                 let index = bundle.signals().iter().position(|s| s.name == *name)?;
                 inputs.places.get(index).copied()
             };
-            let channels: Vec<Vec<Place>> = spec
+            let channels = spec
                 .channels
                 .iter()
                 .map(|alternatives| alternatives.iter().filter_map(place).collect())
                 .collect();
-            let rate = stream_rate(&bundle, spec);
-            streams.push(stream(channels, spec.channels.len(), rate, &spec.encoder));
+            let source = Source::Body { encoder, channels };
+            streams.push(stream(source, stream_rate(&bundle, spec), &spec.encoder));
         }
         let names = std::iter::once("video")
             .chain(bundle.streams().iter().map(|s| s.name.as_str()))
@@ -620,35 +219,27 @@ impl Estimator {
     pub fn answer(&mut self, end: u64) -> Result<Answer, Error> {
         let begun = Instant::now();
         let start = end.saturating_sub(self.bundle.window_chunks() as u64);
-        let (modalities, warming_up) = self.survey(start, end);
+        let survey = self.survey(start, end);
         self.encode(start, end)?;
 
         let min_coverage = self.bundle.window().min_coverage;
-        let masked = |i: usize| modalities[i].coverage < min_coverage;
+        let masked = |m: Modality| survey.coverage(m) < min_coverage;
         let (mut face, mut body) = (false, false);
         for stream in &mut self.streams {
             stream
                 .ring
                 .window(end, &mut stream.tokens, &mut stream.valid);
-            let all_masked = if stream.channels.is_empty() {
-                masked(0)
-            } else {
-                let mut places = stream.channels.iter().flatten();
-                places.all(|p| masked(p.track + 1))
-            };
-            if all_masked {
+            if stream.source.is_masked(masked) {
                 stream.valid.fill(0.0);
             }
             let seen = stream.valid.contains(&1.0);
-            if stream.channels.is_empty() {
-                face |= seen;
-            } else {
-                body |= seen;
+            match stream.source.is_face() {
+                true => face |= seen,
+                false => body |= seen,
             }
         }
 
         let outputs = self.bundle.outputs();
-        let coverage = |i: usize| modalities[i].coverage;
         let mut answer = Answer {
             window_start: start * self.bundle.chunk(),
             window_end: end * self.bundle.chunk(),
@@ -658,7 +249,7 @@ impl Estimator {
             confidence: 0.0,
             classes: Vec::new(),
             logits: None,
-            warming_up,
+            warming_up: survey.warming_up,
             took: Duration::ZERO,
             modalities: Vec::new(),
         };
@@ -675,9 +266,9 @@ impl Estimator {
             answer.valence = outputs.valence.probability(logits.valence);
             answer.arousal = outputs.arousal.probability(logits.arousal);
             let certain = |p: f64| 2.0 * (p - 0.5).abs();
-            let best = (1..modalities.len()).map(coverage).fold(0.0, f64::max);
-            let confidence =
-                certain(answer.valence).min(certain(answer.arousal)) * 0.5 * (coverage(0) + best);
+            let confidence = certain(answer.valence).min(certain(answer.arousal))
+                * 0.5
+                * (survey.coverage(Modality::Face) + survey.best_body());
             // A quadrant needs both axes, and a bundle does not say which stream tells of
             // which: an unseen face or body leaves one of them to the prior.
             if face && body && confidence > 0.0 {
@@ -695,7 +286,7 @@ impl Estimator {
                 .collect();
             answer.logits = Some(logits);
         }
-        answer.modalities = modalities;
+        answer.modalities = std::iter::once(survey.face).chain(survey.body).collect();
         answer.took = begun.elapsed();
         Ok(answer)
     }
@@ -706,7 +297,7 @@ impl Estimator {
     }
 
     /// Closes the grids at the window's end and measures what the window holds.
-    fn survey(&self, start: u64, end: u64) -> (Vec<ModalityState>, bool) {
+    fn survey(&self, start: u64, end: u64) -> Survey {
         let chunk = self.bundle.chunk();
         let duration = self.bundle.window().duration;
         let share = |ring: &GridRing, rate: f64| {
@@ -714,98 +305,102 @@ impl Estimator {
             let first = Grid::new(rate).ceil(end * chunk) as i64 - points as i64;
             ring.count(first, points) as f64 / points.max(1) as f64
         };
-        let mut states = Vec::with_capacity(1 + self.inputs.tracks.len());
         let mut first = u64::MAX;
-        {
+        let face = {
             let mut video = self.inputs.video();
             video.close(end * chunk);
             first = first.min(video.first.unwrap_or(u64::MAX));
-            states.push(ModalityState {
+            ModalityState {
                 name: "video".into(),
                 coverage: share(&video.ring, self.bundle.video().rate),
                 quality: video.tally.quality(start, end),
-            });
-        }
-        for (i, name) in self.inputs.names.iter().enumerate() {
+            }
+        };
+        let body = self.inputs.names().iter().enumerate().map(|(i, name)| {
             let mut track = self.inputs.track(i);
             track.close(end * chunk);
-            let Lane {
-                spec,
-                ring,
-                first: begun,
-                ..
-            } = &track.primary;
-            first = first.min(begun.unwrap_or(u64::MAX));
-            states.push(ModalityState {
+            let lane = &track.primary;
+            first = first.min(lane.first.unwrap_or(u64::MAX));
+            ModalityState {
                 name: name.clone(),
-                coverage: share(ring, spec.rate),
+                coverage: share(&lane.ring, lane.spec.rate),
                 quality: track.tally.quality(start, end),
-            });
+            }
+        });
+        let body = body.collect();
+        Survey {
+            face,
+            body,
+            warming_up: end * chunk < first.saturating_add(nanoseconds(duration)),
         }
-        let full = first.saturating_add(nanoseconds(duration));
-        (states, end * chunk < full)
     }
 
     /// Encodes the chunks of the window that have not been.
     fn encode(&mut self, start: u64, end: u64) -> Result<(), Error> {
         let chunk_length = self.bundle.chunk();
         let min_share = self.bundle.window().min_chunk_coverage;
-        for (index, stream) in self.streams.iter_mut().enumerate() {
-            let n = stream.context + stream.points;
-            let enough =
-                |count: usize| count > 0 && count as f64 >= min_share * stream.points as f64;
+        for stream in &mut self.streams {
             for chunk in start..end {
                 if stream.ring.knows(chunk) {
                     continue;
                 }
                 let at = Grid::new(stream.rate).ceil(chunk * chunk_length) as i64;
-                let first = at - stream.context as i64;
-                let usable = if stream.channels.is_empty() {
-                    let video = self.inputs.video();
-                    video
-                        .ring
-                        .copy(first, &mut stream.values, &mut stream.flags);
-                    enough(video.ring.count(at, stream.points))
-                } else {
-                    let mut usable = false;
-                    for (row, alternatives) in stream.channels.iter().enumerate() {
-                        let held = |p: &Place| {
-                            let track = self.inputs.track(p.track);
-                            track.lane(p.lane).ring.count(at, stream.points)
-                        };
-                        let best = alternatives.iter().rev().max_by_key(|p| held(p));
-                        let (values, flags) = (
-                            &mut stream.values[row * n..][..n],
-                            &mut stream.flags[row * n..][..n],
-                        );
-                        if let Some(best) = best {
-                            let track = self.inputs.track(best.track);
-                            let ring = &track.lane(best.lane).ring;
-                            ring.copy(first, values, flags);
-                            usable |= enough(ring.count(at, stream.points));
-                        }
-                    }
-                    usable
-                };
-                if !usable {
+                if !stream.gather(&self.inputs, at, min_share) {
                     stream.ring.store(chunk, None);
                     continue;
                 }
-                let tokens = if stream.channels.is_empty() {
-                    self.network.encode_video(&stream.values, &stream.flags)?
-                } else {
-                    let channels = stream.channels.len();
-                    self.network.encode_stream(
-                        index - 1,
-                        channels,
-                        &stream.values,
-                        &stream.flags,
-                    )?
+                let (values, flags) = (&stream.values, &stream.flags);
+                let tokens = match &stream.source {
+                    Source::Face => self.network.encode_video(values, flags)?,
+                    Source::Body { encoder, channels } => {
+                        let channels = channels.len();
+                        self.network
+                            .encode_stream(*encoder, channels, values, flags)?
+                    }
                 };
                 stream.ring.store(chunk, Some(&tokens));
             }
         }
         Ok(())
+    }
+}
+
+impl TokenStream {
+    /// Copies the chunk whose first grid point is `at` and what comes before it; whether
+    /// it holds enough to be encoded.
+    fn gather(&mut self, inputs: &Inputs, at: i64, min_share: f64) -> bool {
+        let first = at - self.context as i64;
+        let points = self.points;
+        let enough = |count: usize| count > 0 && count as f64 >= min_share * points as f64;
+        match &self.source {
+            Source::Face => {
+                let video = inputs.video();
+                video.ring.copy(first, &mut self.values, &mut self.flags);
+                enough(video.ring.count(at, points))
+            }
+            Source::Body { channels, .. } => {
+                let n = self.context + points;
+                let rows = self
+                    .values
+                    .chunks_exact_mut(n)
+                    .zip(self.flags.chunks_exact_mut(n));
+                let mut usable = false;
+                for (alternatives, (values, flags)) in channels.iter().zip(rows) {
+                    let held = |p: &Place| {
+                        let track = inputs.track(p.track);
+                        track.lane(p.lane).ring.count(at, points)
+                    };
+                    // Of equally good ones the first that the bundle names.
+                    if let Some(best) = alternatives.iter().rev().max_by_key(|p| held(p)) {
+                        let track = inputs.track(best.track);
+                        let ring = &track.lane(best.lane).ring;
+                        ring.copy(first, values, flags);
+                        usable |= enough(ring.count(at, points));
+                    }
+                }
+                usable
+            }
+        }
     }
 }
 

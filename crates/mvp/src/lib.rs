@@ -6,6 +6,7 @@
 mod bundle;
 mod error;
 mod estimator;
+mod inputs;
 mod network;
 
 pub use bundle::{
@@ -13,7 +14,6 @@ pub use bundle::{
     OutputSpec, StreamSpec, VideoSpec, WindowSpec,
 };
 pub use error::Error;
-pub use estimator::{
-    Answer, Estimator, GridWindow, Inputs, ModalityState, SignalTrack, VideoTrack,
-};
+pub use estimator::{Answer, Estimator, ModalityState};
+pub use inputs::{GridWindow, Inputs, SignalTrack, VideoTrack};
 pub use network::{Logits, Network, TokenWindow};

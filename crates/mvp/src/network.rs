@@ -176,27 +176,33 @@ impl Network {
             inputs.push((name, shape, part.tokens));
             inputs.push((valid_name, &shape[..2], part.valid));
         }
-        let mut logits = Logits {
-            valence: f64::NAN,
-            arousal: f64::NAN,
-            classes: Vec::new(),
+        let outputs = self.fusion.run(&inputs)?;
+        let output = |name: &str| {
+            outputs
+                .iter()
+                .find(|t| t.name == name)
+                .map(|t| t.data.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
         };
-        for tensor in self.fusion.run(&inputs)? {
-            let values: Vec<f64> = tensor.data.iter().map(|v| f64::from(*v)).collect();
-            match (tensor.name.as_str(), values.first()) {
-                ("valence", Some(v)) => logits.valence = *v,
-                ("arousal", Some(v)) => logits.arousal = *v,
-                ("classes", _) => logits.classes = values,
-                _ => {}
+        let failed = |reason: String| onnx::Error::Run {
+            model: self.fusion.name().to_string(),
+            reason,
+        };
+        let one = |name: &str| {
+            let values = output(name).unwrap_or_default();
+            match values[..] {
+                [value] if value.is_finite() => Ok(value),
+                _ => Err(failed(format!(
+                    "the output '{name}' is {values:?}, expected one finite number"
+                ))),
             }
-        }
-        let all = [logits.valence, logits.arousal];
-        if all.iter().chain(&logits.classes).any(|v| !v.is_finite()) {
-            return Err(onnx::Error::Run {
-                model: self.fusion.name().to_string(),
-                reason: "the answer is not a finite number".into(),
-            }
-            .into());
+        };
+        let logits = Logits {
+            valence: one("valence")?,
+            arousal: one("arousal")?,
+            classes: output("classes").unwrap_or_default(),
+        };
+        if !logits.classes.iter().all(|v| v.is_finite()) {
+            return Err(failed("the output 'classes' is not made of finite numbers".into()).into());
         }
         Ok(logits)
     }

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Creating TensorRT or CUDA sessions from several threads at once crashes.
@@ -116,18 +117,26 @@ impl Rung {
 
 /// Stops a run from another thread.
 #[derive(Clone)]
-pub struct Terminator(Arc<RunOptions>);
+pub struct Terminator(Arc<Cancellation>);
+
+struct Cancellation {
+    options: RunOptions,
+    /// ONNX Runtime tells a run that was ended from one that failed only by its text.
+    asked: AtomicBool,
+}
 
 impl Terminator {
     /// The run in progress, and every later one, ends with [`Error::Cancelled`]
     /// until [`Terminator::reset`].
     pub fn terminate(&self) {
+        self.0.asked.store(true, Ordering::SeqCst);
         // Fails only for an invalid handle, which this type cannot hold.
-        let _ = self.0.terminate();
+        let _ = self.0.options.terminate();
     }
 
     pub fn reset(&self) {
-        let _ = self.0.unterminate();
+        let _ = self.0.options.unterminate();
+        self.0.asked.store(false, Ordering::SeqCst);
     }
 }
 
@@ -135,7 +144,7 @@ impl Terminator {
 pub struct Session {
     name: String,
     session: ort::session::Session,
-    options: Arc<RunOptions>,
+    cancellation: Terminator,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     active: Rung,
@@ -272,7 +281,10 @@ impl Runtime {
             inputs: specs(session.inputs(), "input")?,
             outputs: specs(session.outputs(), "output")?,
             session,
-            options: Arc::new(RunOptions::new().map_err(|e| graph(e.to_string()))?),
+            cancellation: Terminator(Arc::new(Cancellation {
+                options: RunOptions::new().map_err(|e| graph(e.to_string()))?,
+                asked: AtomicBool::new(false),
+            })),
             active,
             assignment,
             warnings: Vec::new(),
@@ -328,7 +340,7 @@ impl Session {
     }
 
     pub fn terminator(&self) -> Terminator {
-        Terminator(self.options.clone())
+        self.cancellation.clone()
     }
 
     /// Runs the graph once. `inputs` are name, shape and row-major values; outputs
@@ -339,16 +351,12 @@ impl Session {
     /// [`Error::Run`].
     pub fn run(&mut self, inputs: &[(&str, &[usize], &[f32])]) -> Result<Vec<Tensor>, Error> {
         let failed = |name: &str, e: ort::Error| {
-            let reason = e.to_string();
-            if reason.contains("terminate flag") {
-                Error::Cancelled {
-                    model: name.to_string(),
-                }
+            let model = name.to_string();
+            if self.cancellation.0.asked.load(Ordering::SeqCst) {
+                Error::Cancelled { model }
             } else {
-                Error::Run {
-                    model: name.to_string(),
-                    reason,
-                }
+                let reason = e.to_string();
+                Error::Run { model, reason }
             }
         };
         let mut values: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
@@ -360,7 +368,10 @@ impl Session {
         }
         let outputs = self
             .session
-            .run_with_options::<_, 0>(ort::session::SessionInputs::ValueMap(values), &self.options)
+            .run_with_options::<_, 0>(
+                ort::session::SessionInputs::ValueMap(values),
+                &self.cancellation.0.options,
+            )
             .map_err(|e| failed(&self.name, e))?;
         let mut tensors = Vec::with_capacity(self.outputs.len());
         for spec in &self.outputs {

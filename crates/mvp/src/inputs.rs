@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What streaming threads fill: tracks of conditioned samples, each behind its own short
+//! lock.
+
+use super::Bundle;
+use conditioning::{Conditioner, Counts, Grid, GridRing, SignalSpec, UnitsGrid};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Chunks that may arrive beyond the window before the oldest is overwritten.
+const SLACK_CHUNKS: usize = 30;
+
+/// How many samples came and how many were bad, chunk by chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    chunk: u64,
+    chunks: VecDeque<(u64, u64, u64)>,
+    keep: usize,
+}
+
+impl Tally {
+    fn new(chunk: u64, keep: usize) -> Self {
+        Self {
+            chunk,
+            chunks: VecDeque::new(),
+            keep,
+        }
+    }
+
+    fn add(&mut self, time: u64, received: u64, bad: u64) {
+        let at = time / self.chunk;
+        match self.chunks.back_mut() {
+            Some((c, r, b)) if *c >= at => {
+                *r += received;
+                *b += bad;
+            }
+            _ => self.chunks.push_back((at, received, bad)),
+        }
+        while self.chunks.len() > self.keep {
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Share of good samples in chunks `from..to`; 0 where none came.
+    pub(crate) fn quality(&self, from: u64, to: u64) -> f64 {
+        let inside = self.chunks.iter().filter(|(c, ..)| (from..to).contains(c));
+        let (received, bad) = inside.fold((0, 0), |(r, b), (_, cr, cb)| (r + cr, b + cb));
+        if received == 0 {
+            0.0
+        } else {
+            1.0 - bad as f64 / received as f64
+        }
+    }
+}
+
+/// One of the bundle's signals: what came of a pad's samples, conditioned.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) spec: SignalSpec,
+    conditioner: Option<Conditioner>,
+    pub(crate) ring: GridRing,
+    /// Time (ns) of the sample or the closing that gave the first value.
+    pub(crate) first: Option<u64>,
+}
+
+impl Lane {
+    fn push(&mut self, time: u64, value: f64) {
+        let (ring, first) = (&mut self.ring, &mut self.first);
+        if let Some(conditioner) = &mut self.conditioner {
+            conditioner.push(time, value, |p| put(ring, first, time, p.k, p.value));
+        }
+    }
+
+    fn close(&mut self, end: u64) {
+        let (ring, first) = (&mut self.ring, &mut self.first);
+        if let Some(conditioner) = &mut self.conditioner {
+            conditioner.close(end, |p| put(ring, first, end, p.k, p.value));
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        self.conditioner
+            .as_ref()
+            .map(Conditioner::counts)
+            .unwrap_or_default()
+    }
+}
+
+/// One physiological modality: its samples, and every signal that is made of them.
+///
+/// What is told of the modality is told of its primary signal, the one of its name.
+#[derive(Debug)]
+pub struct SignalTrack {
+    pub(crate) primary: Lane,
+    /// The other signals of the same samples.
+    others: Vec<Lane>,
+    pub(crate) tally: Tally,
+    /// Every sample before this running time (ns) has come.
+    reached: u64,
+}
+
+impl SignalTrack {
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        std::iter::once(&self.primary).chain(&self.others)
+    }
+
+    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        std::iter::once(&mut self.primary).chain(&mut self.others)
+    }
+
+    /// Signal `index` of the modality; 0 is the primary.
+    pub(crate) fn lane(&self, index: usize) -> &Lane {
+        match index {
+            0 => &self.primary,
+            i => &self.others[i - 1],
+        }
+    }
+
+    /// Says how the samples come; a change keeps the past.
+    ///
+    /// `rate` in Hz, 0 for an irregular stream; `full_scale`: the ends of an integer format.
+    pub fn configure(&mut self, rate: f64, full_scale: Option<[f64; 2]>) {
+        for lane in self.lanes_mut() {
+            match &mut lane.conditioner {
+                Some(c) => c.reconfigure(rate, full_scale),
+                None => {
+                    let fresh = Conditioner::new(lane.spec.clone(), rate, full_scale);
+                    lane.conditioner = Some(fresh);
+                }
+            }
+        }
+    }
+
+    /// A sample in the stream's unit, taken at running time `time` (ns). Before
+    /// [`SignalTrack::configure`] it is ignored.
+    pub fn push(&mut self, time: u64, value: f64) {
+        if self.primary.conditioner.is_none() {
+            return;
+        }
+        let bad = self.counts().bad();
+        for lane in self.lanes_mut() {
+            lane.push(time, value);
+        }
+        self.reached = self.reached.max(time);
+        self.tally.add(time, 1, self.counts().bad() - bad);
+    }
+
+    /// No further sample before running time `time` (ns) will come.
+    pub fn complete(&mut self, time: u64) {
+        self.reached = self.reached.max(time);
+        for lane in self.lanes_mut() {
+            if let Some(c) = &mut lane.conditioner {
+                c.complete(time);
+            }
+        }
+    }
+
+    /// What the network gets of every instant before this one (ns), and what is told of
+    /// it, is as it will be, whatever comes.
+    pub fn settled(&self) -> u64 {
+        let lanes = self.lanes().filter_map(|l| l.conditioner.as_ref());
+        // A coarse grid may be done long before the samples are that the quality counts.
+        lanes
+            .map(|c| c.settled().min(self.reached))
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The sender has said that samples are missing here.
+    pub fn cut(&mut self) {
+        for lane in self.lanes_mut() {
+            if let Some(c) = &mut lane.conditioner {
+                c.cut();
+            }
+        }
+    }
+
+    /// Forgets everything, as after a seek.
+    pub fn flush(&mut self) {
+        for lane in self.lanes_mut() {
+            lane.conditioner = lane.conditioner.as_ref().map(Conditioner::restarted);
+            lane.ring.clear();
+            lane.first = None;
+        }
+        self.tally.chunks.clear();
+        self.reached = 0;
+    }
+
+    /// What came, and what the primary signal's checks found bad.
+    pub fn counts(&self) -> Counts {
+        self.primary.counts()
+    }
+
+    pub(crate) fn close(&mut self, end: u64) {
+        for lane in self.lanes_mut() {
+            lane.close(end);
+        }
+    }
+
+    /// The newest values of the primary signal, oldest first, `None` where there is nothing.
+    pub fn recent(&self, seconds: f64, end: u64) -> Vec<Option<f32>> {
+        let Lane { spec, ring, .. } = &self.primary;
+        let grid = Grid::new(spec.rate);
+        let n = (seconds * spec.rate) as usize;
+        let first = grid.ceil(end) as i64 - n as i64;
+        let (mut values, mut valid) = (vec![0.0; n], vec![0.0; n]);
+        ring.copy(first, &mut values, &mut valid);
+        values
+            .into_iter()
+            .zip(valid)
+            .map(|(v, ok)| (ok > 0.0).then_some(v))
+            .collect()
+    }
+
+    /// The primary signal's.
+    pub fn spec(&self) -> &SignalSpec {
+        &self.primary.spec
+    }
+}
+
+fn put(ring: &mut GridRing, first: &mut Option<u64>, time: u64, k: u64, value: Option<f32>) {
+    if value.is_some() {
+        first.get_or_insert(time);
+    }
+    ring.push(k, value.as_ref().map(std::slice::from_ref));
+}
+
+/// The face units that came.
+#[derive(Debug)]
+pub struct VideoTrack {
+    grid: UnitsGrid,
+    pub(crate) ring: GridRing,
+    pub(crate) tally: Tally,
+    pub(crate) first: Option<u64>,
+    row: Vec<f32>,
+}
+
+impl VideoTrack {
+    /// Unit names in the order of [`VideoTrack::push`].
+    pub fn units(&self) -> &[String] {
+        &self.grid.spec().units
+    }
+
+    /// The units of a face seen at running time `time` (ns); `confidence` 0–1.
+    pub fn push(&mut self, time: u64, confidence: f64, values: &[f64]) {
+        let Self {
+            grid,
+            ring,
+            first,
+            row,
+            ..
+        } = self;
+        let good = grid.push(time, confidence, values, |k, v| {
+            put_row(ring, first, row, time, k, v);
+        });
+        self.tally.add(time, 1, u64::from(!good));
+    }
+
+    /// Forgets everything, as after a seek.
+    pub fn flush(&mut self) {
+        self.grid = self.grid.restarted();
+        self.ring.clear();
+        self.tally.chunks.clear();
+        self.first = None;
+    }
+
+    pub(crate) fn close(&mut self, end: u64) {
+        let Self {
+            grid,
+            ring,
+            first,
+            row,
+            ..
+        } = self;
+        grid.close(end, |k, v| put_row(ring, first, row, end, k, v));
+    }
+}
+
+fn put_row(
+    ring: &mut GridRing,
+    first: &mut Option<u64>,
+    row: &mut Vec<f32>,
+    time: u64,
+    k: u64,
+    values: Option<&[f64]>,
+) {
+    match values {
+        Some(values) => {
+            first.get_or_insert(time);
+            row.clear();
+            row.extend(values.iter().map(|v| *v as f32));
+            ring.push(k, Some(row));
+        }
+        None => ring.push(k, None),
+    }
+}
+
+/// The grid values of one modality, as the network gets them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GridWindow {
+    /// `video` or one of the bundle's signals.
+    pub name: String,
+    /// In Hz.
+    pub rate: f64,
+    /// Index on the grid of the first point; negative before time zero.
+    pub first: i64,
+    /// Points before the window, which only encoders look at.
+    pub context: usize,
+    /// Values per point.
+    pub width: usize,
+    /// `[n, width]`, 0 where there is nothing.
+    pub values: Vec<f32>,
+    /// `[n]`, 1 or 0.
+    pub valid: Vec<f32>,
+}
+
+/// Where a signal is: its modality's track, and which of the signals there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) track: usize,
+    pub(crate) lane: usize,
+}
+
+/// What streaming threads fill and the [`Estimator`] reads.
+pub struct Inputs {
+    video: Mutex<VideoTrack>,
+    /// One for each physiological modality.
+    tracks: Vec<Mutex<SignalTrack>>,
+    /// Names of the modalities, as `tracks`.
+    names: Vec<String>,
+    /// Where the bundle's signals are, in its order.
+    pub(crate) places: Vec<Place>,
+    /// Seconds before a window that encoders look at: of video, then of the signals.
+    contexts: Vec<f64>,
+}
+
+impl Inputs {
+    pub fn new(bundle: &Bundle) -> Self {
+        let window = bundle.window();
+        let chunks = bundle.window_chunks() + SLACK_CHUNKS;
+        let capacity = |rate: f64, context: f64| {
+            (chunks as f64 * window.chunk * rate + context * rate).ceil() as usize + 1
+        };
+        let spec = bundle.video();
+        let video = VideoTrack {
+            grid: UnitsGrid::new(spec.grid()),
+            ring: GridRing::new(spec.units.len(), capacity(spec.rate, spec.encoder.context)),
+            tally: Tally::new(bundle.chunk(), chunks),
+            first: None,
+            row: Vec::new(),
+        };
+        let context = |name: &String| {
+            let feeds = |s: &&crate::StreamSpec| s.channels.iter().flatten().any(|c| c == name);
+            let all = bundle
+                .streams()
+                .iter()
+                .filter(feeds)
+                .map(|s| s.encoder.context);
+            all.fold(0.0, f64::max)
+        };
+        let contexts = std::iter::once(spec.encoder.context)
+            .chain(bundle.signals().iter().map(|s| context(&s.name)))
+            .collect();
+        let lane = |spec: &SignalSpec| Lane {
+            ring: GridRing::new(1, capacity(spec.rate, context(&spec.name))),
+            spec: spec.clone(),
+            conditioner: None,
+            first: None,
+        };
+        let mut places = vec![Place { track: 0, lane: 0 }; bundle.signals().len()];
+        let (mut names, mut tracks) = (Vec::new(), Vec::new());
+        for name in bundle.sensors() {
+            let signals = bundle.signals().iter().enumerate();
+            let (own, others): (Vec<_>, Vec<_>) = signals
+                .filter(|(_, s)| s.modality() == name)
+                .partition(|(_, s)| s.name == name);
+            // The bundle has been checked for it.
+            let Some((first, primary)) = own.first() else {
+                continue;
+            };
+            let track = tracks.len();
+            places[*first] = Place { track, lane: 0 };
+            for (i, (at, _)) in others.iter().enumerate() {
+                places[*at] = Place { track, lane: i + 1 };
+            }
+            names.push(name.to_string());
+            tracks.push(Mutex::new(SignalTrack {
+                primary: lane(primary),
+                others: others.iter().map(|(_, s)| lane(s)).collect(),
+                tally: Tally::new(bundle.chunk(), chunks),
+                reached: 0,
+            }));
+        }
+        Self {
+            video: Mutex::new(video),
+            tracks,
+            names,
+            places,
+            contexts,
+        }
+    }
+
+    pub fn video(&self) -> MutexGuard<'_, VideoTrack> {
+        self.video.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names of the physiological modalities, in the bundle's order: those of
+    /// mvpfusion's pads.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The track of the modality `name`, if the bundle has it.
+    pub fn signal(&self, name: &str) -> Option<MutexGuard<'_, SignalTrack>> {
+        self.names
+            .iter()
+            .position(|n| n == name)
+            .map(|i| self.track(i))
+    }
+
+    /// What the network gets of the window that ends at `end` (ns) and is `duration`
+    /// seconds long, video first, then the bundle's signals in its order.
+    pub fn window(&self, end: u64, duration: f64) -> Vec<GridWindow> {
+        let cut = |name: &str, rate: f64, context: f64, width: usize, ring: &GridRing| {
+            let context = (context * rate).round() as usize;
+            let n = context + (duration * rate).round() as usize;
+            let first = Grid::new(rate).ceil(end) as i64 - n as i64;
+            let (mut values, mut valid) = (vec![0.0; n * width], vec![0.0; n]);
+            ring.copy(first, &mut values, &mut valid);
+            GridWindow {
+                name: name.into(),
+                rate,
+                first,
+                context,
+                width,
+                values,
+                valid,
+            }
+        };
+        let video = self.video();
+        let spec = video.grid.spec();
+        let row = cut(
+            "video",
+            spec.rate,
+            self.contexts[0],
+            spec.units.len(),
+            &video.ring,
+        );
+        let contexts = &self.contexts[1..];
+        let signals = self.places.iter().zip(contexts).map(|(place, context)| {
+            let track = self.track(place.track);
+            let Lane { spec, ring, .. } = track.lane(place.lane);
+            cut(&spec.name, spec.rate, *context, 1, ring)
+        });
+        std::iter::once(row).chain(signals).collect()
+    }
+
+    pub(crate) fn track(&self, index: usize) -> MutexGuard<'_, SignalTrack> {
+        self.tracks[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
