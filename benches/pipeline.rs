@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What the elements cost, measured in real pipelines. `scripts/bench.sh` runs it and
 //! prints its tables; `--seconds N` sets the length of each live row (20), `--models`
-//! measures only what a hop of each model costs.
+//! measures only what a hop of each model costs, `--face` only what a face costs.
 //!
 //! `GSTMVP_BENCH_MODEL` and `GSTMVP_BENCH_MODEL_120` name the bundles that are measured
 //! against the goals for a hop: the shipped one (models/default), and one of a window of
-//! 120 s (models/default-120, if it is there).
+//! 120 s (models/default-120, if it is there). `GSTMVP_BENCH_FACE` names other face models
+//! to compare those in models/face with.
 
+use face::{
+    Analyzer, FaceModels, ImageView, Mesh, Networks, Options, PixelFormat, Plane, YuvToRgb,
+};
 use gst::prelude::*;
 use lsl::{Library, NewStream, Outlet, StreamInfo};
 use mvp::GraphFile;
@@ -50,9 +54,13 @@ fn main() -> Result<(), Failure> {
     if args.iter().any(|a| a == "--models") {
         return models();
     }
+    if args.iter().any(|a| a == "--face") {
+        return face();
+    }
     throughput()?;
     hop()?;
     models()?;
+    face()?;
     live(seconds)?;
     Ok(())
 }
@@ -379,6 +387,247 @@ fn feed(inputs: &Inputs, bundle: &Bundle, begin: u64, end: u64) {
             .collect();
         video.push(t, 0.9, &row);
     }
+}
+
+// --- A face in every frame ---------------------------------------------------------
+
+const WIDTH: usize = 640;
+const HEIGHT: usize = 480;
+
+/// CPU time of this thread, ms: what others do on the machine counts less than in wall time.
+fn thread_ms() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: clock_gettime fills the structure it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+}
+
+/// The networks, with the CPU time of each, ms.
+struct Timed {
+    models: FaceModels,
+    detector: f64,
+    landmarks: f64,
+    blendshapes: f64,
+}
+
+fn timed<T>(into: &mut f64, work: impl FnOnce() -> T) -> T {
+    let begun = thread_ms();
+    let result = work();
+    *into += thread_ms() - begun;
+    result
+}
+
+impl Networks for Timed {
+    fn detect(&mut self, image: &[f32]) -> Result<(Vec<f32>, Vec<f32>), onnx::Error> {
+        timed(&mut self.detector, || self.models.detect(image))
+    }
+
+    fn mesh(&mut self, crop: &[f32]) -> Result<Mesh, onnx::Error> {
+        timed(&mut self.landmarks, || self.models.mesh(crop))
+    }
+
+    fn blendshapes(&mut self, points: &[f32]) -> Result<Vec<f32>, onnx::Error> {
+        timed(&mut self.blendshapes, || self.models.blendshapes(points))
+    }
+}
+
+/// Frames of a clip with a face, I420 without padding.
+fn face_frames() -> Result<Option<Vec<gst::Buffer>>, Failure> {
+    let clip =
+        PathBuf::from(std::env::var_os("GSTMVP_MEDIA").unwrap_or_default()).join("single_face.mp4");
+    if !clip.is_file() {
+        println!("\nNo face figures: GSTMVP_MEDIA names no directory with single_face.mp4.");
+        return Ok(None);
+    }
+    let pipeline = gst::parse::launch(&format!(
+        "filesrc name=src ! decodebin ! videoconvert ! videoscale add-borders=true \
+         ! video/x-raw,format=I420,width={WIDTH},height={HEIGHT},pixel-aspect-ratio=1/1 \
+         ! appsink name=sink sync=false"
+    ))?
+    .downcast::<gst::Pipeline>()
+    .map_err(|_| "not a pipeline")?;
+    let source = pipeline.by_name("src").ok_or("no source")?;
+    source.set_property("location", clip.to_str().ok_or("a path that is not UTF-8")?);
+    let sink = pipeline
+        .by_name("sink")
+        .and_then(|s| s.downcast::<gst_app::AppSink>().ok())
+        .ok_or("no sink")?;
+    pipeline.set_state(gst::State::Playing)?;
+    let mut frames = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        // A copy of its own, or the decoder would run out of buffers.
+        frames.push(sample.buffer().ok_or("no buffer")?.copy_deep()?);
+    }
+    pipeline.set_state(gst::State::Null)?;
+    Ok((!frames.is_empty()).then_some(frames))
+}
+
+fn analyze_all(
+    analyzer: &mut Analyzer<Timed>,
+    frames: &[gst::Buffer],
+    times: &mut Vec<f64>,
+) -> Result<(), Failure> {
+    for frame in frames {
+        let map = frame.map_readable()?;
+        let plane = |offset: usize, stride| Plane {
+            data: &map[offset..],
+            stride,
+        };
+        let planes = [
+            plane(0, WIDTH),
+            plane(WIDTH * HEIGHT, WIDTH / 2),
+            plane(WIDTH * HEIGHT * 5 / 4, WIDTH / 2),
+        ];
+        let image = ImageView::new(PixelFormat::I420, WIDTH, HEIGHT, &planes, YuvToRgb::bt601())?;
+        let mut took = 0.0;
+        let faces = timed(&mut took, || analyzer.analyze(&image, &[]))?;
+        if faces.len() != 1 {
+            return Err("a frame of single_face.mp4 without its face".into());
+        }
+        times.push(took);
+    }
+    Ok(())
+}
+
+/// CPU time of the process per frame that facetrack analyses, ms.
+fn facetrack_ms(directory: &Path, frames: &[gst::Buffer]) -> Result<f64, Failure> {
+    let pipeline = gst::parse::launch(&format!(
+        "appsrc name=src format=time max-bytes=0 caps=video/x-raw,format=I420,width={WIDTH},\
+         height={HEIGHT},framerate=30/1 ! facetrack name=face sync=wait rate=0/1 \
+         execution-provider=cpu ! fakesink sync=false"
+    ))?
+    .downcast::<gst::Pipeline>()
+    .map_err(|_| "not a pipeline")?;
+    let face = pipeline.by_name("face").ok_or("no facetrack")?;
+    face.set_property("model", directory.to_str());
+    let source = pipeline
+        .by_name("src")
+        .and_then(|s| s.downcast::<gst_app::AppSrc>().ok())
+        .ok_or("no source")?;
+    pipeline.set_state(gst::State::Playing)?;
+    let analyses = || -> Result<u64, Failure> {
+        let stats = face.property::<gst::Structure>("stats");
+        Ok(stats.get::<u64>("analyses")?)
+    };
+    let push = |index: usize, frame: &gst::Buffer| -> Result<(), Failure> {
+        let mut frame = frame.copy();
+        let buffer = frame.get_mut().ok_or("a shared buffer")?;
+        buffer.set_pts(gst::ClockTime::from_mseconds(index as u64 * 33));
+        source.push_buffer(frame)?;
+        Ok(())
+    };
+    // The first frame waits for the models, and pays for the detector.
+    push(0, frames.first().ok_or("no frames")?)?;
+    while analyses()? == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let begun = cpu_seconds();
+    for (i, frame) in frames.iter().cycle().take(FACE_FRAMES).enumerate() {
+        push(i + 1, frame)?;
+    }
+    source.end_of_stream()?;
+    wait_for_end(&pipeline, 120)?;
+    let took = (cpu_seconds() - begun) * 1e3;
+    let done = analyses()? - 1;
+    pipeline.set_state(gst::State::Null)?;
+    if done != FACE_FRAMES as u64 {
+        return Err(format!("facetrack analysed {done} of {FACE_FRAMES} frames").into());
+    }
+    Ok(took / FACE_FRAMES as f64)
+}
+
+const FACE_FRAMES: usize = 144;
+const FACE_ROUNDS: usize = 7;
+
+/// What following one face costs, each model directory in turn.
+fn face() -> Result<(), Failure> {
+    struct Row {
+        directory: PathBuf,
+        analyzer: Analyzer<Timed>,
+        analysis: Vec<f64>,
+        element: Vec<f64>,
+    }
+    let Some(frames) = face_frames()? else {
+        return Ok(());
+    };
+    let runtime = Runtime::load(None)?;
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/face");
+    let other = std::env::var_os("GSTMVP_BENCH_FACE").map(PathBuf::from);
+    let mut rows = Vec::new();
+    for directory in std::iter::once(shipped).chain(other) {
+        let models = FaceModels::load(&runtime, &directory, Provider::Cpu, None)?;
+        let timed = Timed {
+            models,
+            detector: 0.0,
+            landmarks: 0.0,
+            blendshapes: 0.0,
+        };
+        let mut analyzer = Analyzer::new(timed, Options::default());
+        // Finds the face, and warms up.
+        analyze_all(&mut analyzer, &frames, &mut Vec::new())?;
+        rows.push(Row {
+            directory,
+            analyzer,
+            analysis: Vec::new(),
+            element: Vec::new(),
+        });
+    }
+    let parts = |row: &Row| {
+        let networks = row.analyzer.networks();
+        [networks.detector, networks.landmarks, networks.blendshapes]
+    };
+    let before: Vec<_> = rows.iter().map(parts).collect();
+    for round in 0..FACE_ROUNDS {
+        // Which goes first alternates.
+        let mut order: Vec<&mut Row> = rows.iter_mut().collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for row in order {
+            analyze_all(&mut row.analyzer, &frames, &mut row.analysis)?;
+            row.element.push(facetrack_ms(&row.directory, &frames)?);
+        }
+    }
+    println!(
+        "\n## A face in every frame: {WIDTH}×{HEIGHT} I420, one CPU thread, CPU time per frame, ms\n"
+    );
+    println!(
+        "| models | analysis min | p50 | p95 | mean | landmarks | blendshapes | the rest | facetrack, every frame | frames/s | goal |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for (row, before) in rows.iter().zip(before) {
+        let count = row.analysis.len() as f64;
+        let [detector, landmarks, blendshapes] =
+            std::array::from_fn(|i| (parts(row)[i] - before[i]) / count);
+        let mean = row.analysis.iter().sum::<f64>() / count;
+        let analysis = sorted(row.analysis.clone());
+        let element = percentile(&sorted(row.element.clone()), 0.5);
+        println!(
+            "| {} | {:.2} | {:.2} | {:.2} | {mean:.2} | {landmarks:.2} | {blendshapes:.2} | {:.2} | {element:.2} | {:.0} | ≥ 200 |",
+            row.directory
+                .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+                .unwrap_or(&row.directory)
+                .display(),
+            percentile(&analysis, 0.0),
+            percentile(&analysis, 0.5),
+            percentile(&analysis, 0.95),
+            mean - detector - landmarks - blendshapes,
+            1e3 / element,
+        );
+    }
+    if let [new, old] = rows.as_slice() {
+        let ratios =
+            |new: &[f64], old: &[f64]| sorted(old.iter().zip(new).map(|(o, n)| o / n).collect());
+        println!(
+            "\nThe other models cost {:.2} times as much per analysis, {:.2} times in facetrack (medians of pairs).",
+            percentile(&ratios(&new.analysis, &old.analysis), 0.5),
+            percentile(&ratios(&new.element, &old.element), 0.5)
+        );
+    }
+    Ok(())
 }
 
 // --- Live -------------------------------------------------------------------------
