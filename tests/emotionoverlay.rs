@@ -37,6 +37,7 @@ fn result(sequence: u64) -> EmotionMeta {
         ],
         sequence,
         model: "mvp-default 0.1.0".into(),
+        trained: true,
         provider: "cpu".into(),
         inference_time: ClockTime::from_mseconds(3),
         warming_up: false,
@@ -137,7 +138,8 @@ fn preview() {
     let dir = std::path::PathBuf::from(dir);
     type Change = fn(&mut EmotionMeta);
     let untrained: Change = |m| {
-        m.model = "mvp-fixture 0.1.0 (untrained fixture)".into();
+        m.model = "mvp-fixture 0.1.0".into();
+        m.trained = false;
         m.warming_up = true;
         for m in &mut m.modalities {
             m.coverage *= 0.34;
@@ -538,7 +540,8 @@ fn an_untrained_model_is_named_whatever_is_shown() {
         GRAY,
         Box::new(|n, b| {
             let mut m = result(n);
-            m.model = "mvp-fixture 0.1.0 (Untrained fixture)".into();
+            m.model = "mvp-fixture 0.1.0".into();
+            m.trained = false;
             m.attach(b).expect("attach");
         }),
     );

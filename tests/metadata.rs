@@ -41,6 +41,7 @@ fn result(sequence: u64) -> EmotionMeta {
             .to_vec(),
         sequence,
         model: "test 1".into(),
+        trained: true,
         provider: "cpu".into(),
         inference_time: ClockTime::from_mseconds(2),
         warming_up: true,

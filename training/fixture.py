@@ -317,7 +317,7 @@ CARD = """\
 **Its answers mean nothing.** The weights are random numbers (`training/fixture.py`,
 seeds 1, {seeds} and 99). The bundle has the shapes, names, masks and files of a real one,
 so that everything around the network can be built, run and tested before the trained
-network is there. The overlay, the metadata and the JSON lines carry "untrained fixture".
+network is there. The overlay, the metadata and the JSON lines say `trained` = false.
 
 - Data: none. Licence: MPL-2.0, as the project.
 - Input: 51 face units at 5 Hz; {body}.

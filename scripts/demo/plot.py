@@ -104,7 +104,7 @@ def timeline(results, body, base_time, title):
     last = results[-1]
     fig.suptitle(f"{title}\nmodel: {last['model']}   ·   provider: {last['provider']}", fontsize=13)
     notes = ["Face and body are of different people: what is shown is the plumbing, not a person."]
-    if "untrained" in json.dumps(last).lower():
+    if not last.get("trained", True):
         notes.append("The model is an UNTRAINED fixture: its answers mean nothing.")
     axes[0].set_title("\n".join(notes), fontsize=10, color="#a01010")
     return fig

@@ -34,7 +34,7 @@ def main():
     row("model", last["model"])
     row("provider", f"{last['provider']}, {np.median(ms):.1f} ms median, {ms.max():.1f} ms at most")
     row("coverage", ", ".join(f"{k} {v:.2f}" for k, v in sorted(coverage.items())))
-    if "untrained" in str(last).lower():
+    if not last.get("trained", True):
         row("note", "this model is an UNTRAINED fixture: its answers mean nothing")
     row("note", "face and body are of different people")
     if args.frames_out != args.frames_in:

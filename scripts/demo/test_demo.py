@@ -245,7 +245,7 @@ class Results(unittest.TestCase):
         self.assertNotIn("UNTRAINED", run.stdout)
 
     def test_an_untrained_model_is_called_so(self):
-        results = self.write(result(1, model="untrained-fixture 0.1.0"))
+        results = self.write(result(1, trained=False))
         self.assertIn("UNTRAINED", self.run_script("summary.py", results, "--frames-in", 1, "--frames-out", 1).stdout)
 
     def test_less_than_expected_fails(self):

@@ -64,6 +64,7 @@ impl Serialize for Line<'_> {
             map.serialize_entry("warming-up", &r.warming_up)?;
             map.serialize_entry("stale", &r.stale)?;
             map.serialize_entry("model", &r.model)?;
+            map.serialize_entry("trained", &r.trained)?;
             map.serialize_entry("provider", &r.provider)?;
             map.serialize_entry("inference-time", &r.inference_time.nseconds())?;
         }
@@ -109,6 +110,7 @@ mod tests {
             }],
             sequence: 3,
             model: "m".into(),
+            trained: true,
             provider: "cpu".into(),
             inference_time: ClockTime::ZERO,
             warming_up: true,

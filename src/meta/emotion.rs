@@ -34,6 +34,8 @@ pub struct EmotionMeta {
     pub sequence: u64,
     /// Name and version of the bundle.
     pub model: String,
+    /// False where the network has random weights and its answers mean nothing.
+    pub trained: bool,
     /// The execution provider that ran the network.
     pub provider: String,
     /// From the snapshot of the window to the finished answer. Zero where frames wait
@@ -68,6 +70,7 @@ impl EmotionMeta {
         s.set("age", self.age.nseconds());
         s.set("sequence", self.sequence);
         s.set("model", self.model.as_str());
+        s.set("trained", self.trained);
         s.set("provider", self.provider.as_str());
         s.set("inference-time", self.inference_time.nseconds());
         s.set("warming-up", self.warming_up);
@@ -127,6 +130,8 @@ impl EmotionMeta {
             modalities,
             sequence: get(s, "sequence")?,
             model: get(s, "model")?,
+            // Results of version 0.1.0 have no such field.
+            trained: s.get_optional("trained").ok().flatten().unwrap_or(true),
             provider: get(s, "provider")?,
             inference_time: time("inference-time")?,
             warming_up: get(s, "warming-up")?,
@@ -207,6 +212,7 @@ mod tests {
             ],
             sequence: 7,
             model: "m 1".into(),
+            trained: false,
             provider: "cpu".into(),
             inference_time: ClockTime::from_mseconds(2),
             warming_up: false,

@@ -60,7 +60,11 @@ pub(super) fn run(element: &super::MvpFusion, plan: Plan) {
         match estimator.answer(hop * plan.hop_chunks) {
             Ok(answer) => {
                 let provider = estimator.network().active_provider();
-                let meta = |sequence| result(&answer, &title, provider, sequence);
+                let trained = plan.bundle.trained();
+                let meta = |sequence| EmotionMeta {
+                    trained,
+                    ..result(&answer, &title, provider, sequence)
+                };
                 if let Some(meta) = imp.answered(generation, answer.took, meta) {
                     gst::log!(CAT, obj = element, "{meta:?}");
                     let structure = meta.to_structure(EMOTION_MESSAGE);
@@ -153,6 +157,7 @@ fn result(answer: &Answer, title: &str, provider: &str, sequence: u64) -> Emotio
         modalities: answer.modalities.clone(),
         sequence,
         model: title.to_string(),
+        trained: true,
         provider: provider.to_string(),
         inference_time: ClockTime::from_nseconds(answer.took.as_nanos() as u64),
         warming_up: answer.warming_up,

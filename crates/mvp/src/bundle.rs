@@ -303,17 +303,14 @@ impl Bundle {
         &self.directory
     }
 
-    /// Name and version; says so where the network has not been trained.
+    /// Name and version.
     pub fn title(&self) -> String {
-        let untrained = if self.manifest.trained {
-            ""
-        } else {
-            " (untrained fixture)"
-        };
-        format!(
-            "{} {}{untrained}",
-            self.manifest.name, self.manifest.version
-        )
+        format!("{} {}", self.manifest.name, self.manifest.version)
+    }
+
+    /// False where the weights are random, as in the fixtures of the tests.
+    pub fn trained(&self) -> bool {
+        self.manifest.trained
     }
 
     pub fn window(&self) -> &WindowSpec {
