@@ -196,6 +196,36 @@ fn pure_crates_know_nothing_of_gstreamer() {
     assert!(names.iter().any(|n| of_gstreamer(&n)), "{names:?}");
 }
 
+/// What no one builds breaks without anybody noticing.
+#[test]
+fn every_feature_is_checked() {
+    let metadata = cargo(&[
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ]);
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).expect("JSON");
+    let script = read("scripts/features.sh");
+    let words: BTreeSet<&str> = script
+        .split(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c))
+        .collect();
+    let mut count = 0;
+    for package in metadata["packages"].as_array().expect("packages") {
+        for feature in package["features"].as_object().expect("features").keys() {
+            let known = feature == "default" || words.contains(feature.as_str());
+            assert!(
+                known,
+                "scripts/features.sh does not check {feature} of {}",
+                package["name"]
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 4, "{count} features");
+}
+
 /// Every crate of `crates/` is either on the list of pure ones or called `gst-...`.
 #[test]
 fn a_crate_says_by_its_name_whether_it_knows_gstreamer() {
