@@ -212,9 +212,14 @@ impl Conditioner {
             (true, Some(_)) => None,
             (false, _) => {
                 let filtered = self.filtered(value);
-                match &mut self.pulse {
-                    Some(pulse) => pulse.step(time as f64 * 1e-9, filtered),
-                    None => Some(filtered),
+                if !filtered.is_finite() {
+                    // A value near the largest there is; the filter would never recover.
+                    self.restart_filter();
+                    None
+                } else if let Some(pulse) = &mut self.pulse {
+                    pulse.step(time as f64 * 1e-9, filtered)
+                } else {
+                    Some(filtered)
                 }
             }
         };
