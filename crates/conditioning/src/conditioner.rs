@@ -30,6 +30,9 @@ pub struct SignalSpec {
     pub normalisation: NormalisationSpec,
 }
 
+/// Each is computed for every sample.
+const MAX_FILTERS: usize = 16;
+
 impl SignalSpec {
     /// The modality whose samples it is made from.
     pub fn modality(&self) -> &str {
@@ -49,9 +52,9 @@ impl SignalSpec {
                 ));
             }
         }
-        if !(self.rate.is_finite() && self.rate > 0.0 && self.rate <= 10_000.0) {
+        if !(0.001..=10_000.0).contains(&self.rate) {
             return Err(format!(
-                "rate must be above 0 and at most 10000 Hz, found {}",
+                "rate must be 0.001 to 10000 Hz, found {:?}",
                 self.rate
             ));
         }
@@ -62,6 +65,12 @@ impl SignalSpec {
             ));
         }
         self.checks.check().map_err(|e| format!("checks: {e}"))?;
+        if self.filters.len() > MAX_FILTERS {
+            return Err(format!(
+                "filters: expected at most {MAX_FILTERS}, found {}",
+                self.filters.len()
+            ));
+        }
         for (i, filter) in self.filters.iter().enumerate() {
             filter.check().map_err(|e| format!("filters[{i}]: {e}"))?;
         }
@@ -93,16 +102,12 @@ pub struct Conditioner {
     source_rate: f64,
     full_scale: Option<[f64; 2]>,
     checker: Checker,
-    filter: Cascade,
-    /// Whether `filter` holds the state of the samples just before.
-    settled: bool,
-    filter_on_grid: bool,
+    finish: Finish,
     pulse: Option<PulseRate>,
     /// The last sample that was a number, unless the sender has said since that some are missing.
     carried: Option<u64>,
     max_gap: u64,
     resampler: Resampler,
-    normaliser: Normaliser,
     counts: Counts,
     last_time: Option<u64>,
 }
@@ -126,14 +131,16 @@ impl Conditioner {
         let max_gap = (spec.max_gap.max(1.5 * period) * 1e9) as u64;
         Self {
             checker: Checker::new(spec.checks, full_scale),
-            filter: Cascade::new(&spec.filters, filter_rate),
-            settled: false,
-            filter_on_grid,
+            finish: Finish {
+                filter: Cascade::new(&spec.filters, filter_rate),
+                settled: false,
+                on_grid: filter_on_grid,
+                normaliser: Normaliser::new(spec.normalisation, spec.rate),
+            },
             pulse: spec.derive.map(PulseRate::new),
             carried: None,
             max_gap,
             resampler: Resampler::new(Grid::new(spec.rate), max_gap),
-            normaliser: Normaliser::new(spec.normalisation, spec.rate),
             counts: Counts::default(),
             last_time: None,
             spec,
@@ -160,7 +167,7 @@ impl Conditioner {
         let fresh = Self::new(self.spec.clone(), source_rate, full_scale);
         let next = self.resampler.next();
         let old = std::mem::replace(self, fresh);
-        self.normaliser = old.normaliser;
+        self.finish.normaliser = old.finish.normaliser;
         self.counts = old.counts;
         self.last_time = old.last_time;
         self.resampler.skip_to(next);
@@ -174,7 +181,7 @@ impl Conditioner {
     }
 
     fn restart_filter(&mut self) {
-        self.settled = false;
+        self.finish.settled = false;
         if let Some(pulse) = &mut self.pulse {
             pulse.cut();
         }
@@ -206,15 +213,20 @@ impl Conditioner {
         if last.is_none_or(|t| time - t > self.max_gap) {
             self.restart_filter();
         }
-        let value = match (self.filter_on_grid, &self.pulse) {
+        let value = match (self.finish.on_grid, &self.pulse) {
             (true, None) => Some(value),
             // The grid's few points show no beats.
             (true, Some(_)) => None,
             (false, _) => {
-                let filtered = self.filtered(value);
-                match &mut self.pulse {
-                    Some(pulse) => pulse.step(time as f64 * 1e-9, filtered),
-                    None => Some(filtered),
+                let filtered = self.finish.filtered(value);
+                if !filtered.is_finite() {
+                    // A value near the largest there is; the filter would never recover.
+                    self.restart_filter();
+                    None
+                } else if let Some(pulse) = &mut self.pulse {
+                    pulse.step(time as f64 * 1e-9, filtered)
+                } else {
+                    Some(filtered)
                 }
             }
         };
@@ -224,24 +236,34 @@ impl Conditioner {
             self.resampler.cut();
             return;
         };
-        let mut points = Vec::new();
-        self.resampler
-            .push(time, &[value], |k, v| points.push((k, v.map(|v| v[0]))));
-        for (k, v) in points {
-            out(self.finish(k, v));
-        }
+        let Self {
+            resampler, finish, ..
+        } = self;
+        resampler.push(time, &[value], |k, v| {
+            out(finish.point(k, v.map(|v| v[0])));
+        });
     }
 
     /// Gives out every point before `end` (ns): no later sample can change them.
     pub fn close(&mut self, end: u64, mut out: impl FnMut(GridPoint)) {
-        let mut points = Vec::new();
-        self.resampler
-            .close(end, |k, v| points.push((k, v.map(|v| v[0]))));
-        for (k, v) in points {
-            out(self.finish(k, v));
-        }
+        let Self {
+            resampler, finish, ..
+        } = self;
+        resampler.close(end, |k, v| out(finish.point(k, v.map(|v| v[0]))));
     }
+}
 
+/// Filters, on whichever side of the grid they are, and what comes after the grid.
+#[derive(Debug, Clone)]
+struct Finish {
+    filter: Cascade,
+    /// Whether `filter` holds the state of the samples just before.
+    settled: bool,
+    on_grid: bool,
+    normaliser: Normaliser,
+}
+
+impl Finish {
     fn filtered(&mut self, x: f64) -> f64 {
         if std::mem::replace(&mut self.settled, true) {
             self.filter.step(x)
@@ -250,18 +272,20 @@ impl Conditioner {
         }
     }
 
-    fn finish(&mut self, k: u64, value: Option<f64>) -> GridPoint {
+    fn point(&mut self, k: u64, value: Option<f64>) -> GridPoint {
         let value = match value {
-            Some(v) if self.filter_on_grid => Some(self.filtered(v)),
-            None if self.filter_on_grid => {
+            Some(v) if self.on_grid => Some(self.filtered(v)),
+            None if self.on_grid => {
                 self.settled = false;
                 None
             }
             v => v,
         };
         let value = value
+            .filter(|v| v.is_finite())
             .and_then(|v| self.normaliser.step(v))
-            .map(|v| v as f32);
+            .map(|v| v as f32)
+            .filter(|v| v.is_finite());
         GridPoint { k, value }
     }
 }

@@ -21,23 +21,26 @@ impl FilterSpec {
     /// # Errors
     /// Says which number is out of its range.
     pub fn check(&self) -> Result<(), String> {
-        let positive = |name: &str, value: f64| {
-            (value.is_finite() && value > 0.0)
+        // Beyond these the coefficients are lost in rounding.
+        let within = |name: &str, value: f64, [low, high]: [f64; 2]| {
+            (low..=high)
+                .contains(&value)
                 .then_some(())
-                .ok_or_else(|| format!("{name} must be a positive number, found {value}"))
+                .ok_or_else(|| format!("{name} must be {low} to {high}, found {value:?}"))
         };
+        let hertz = [0.001, 10_000.0];
         match *self {
             Self::Lowpass { order, cutoff } | Self::Highpass { order, cutoff } => {
                 if !(1..=8).contains(&order) {
                     return Err(format!("order must be 1 to 8, found {order}"));
                 }
-                positive("cutoff", cutoff)
+                within("cutoff", cutoff, hertz)
             }
             Self::Notch { frequency, q } => {
-                positive("frequency", frequency)?;
-                positive("q", q)
+                within("frequency", frequency, hertz)?;
+                within("q", q, [0.1, 1000.0])
             }
-            Self::Log { offset } => positive("offset", offset),
+            Self::Log { offset } => within("offset", offset, [1e-9, 1e9]),
         }
     }
 }

@@ -24,6 +24,9 @@ pub enum NormalisationSpec {
     },
 }
 
+/// The least that may be divided by.
+const SMALLEST: f64 = 1e-12;
+
 impl NormalisationSpec {
     /// # Errors
     /// Says which number is out of its range.
@@ -31,13 +34,13 @@ impl NormalisationSpec {
         let want = |name: &str, value: f64, ok: bool, range: &str| {
             (value.is_finite() && ok)
                 .then_some(())
-                .ok_or_else(|| format!("{name} must be {range}, found {value}"))
+                .ok_or_else(|| format!("{name} must be {range}, found {value:?}"))
         };
         match *self {
             Self::None => Ok(()),
             Self::Fixed { mean, std } => {
                 want("mean", mean, true, "a number")?;
-                want("std", std, std > 0.0, "above 0")
+                want("std", std, std >= SMALLEST, "at least 1e-12")
             }
             Self::Running {
                 time_constant,
@@ -48,12 +51,22 @@ impl NormalisationSpec {
                 want(
                     "time-constant",
                     time_constant,
-                    time_constant >= 0.0,
-                    "at least 0",
+                    (0.0..=1e6).contains(&time_constant),
+                    "0 to 1000000 seconds",
                 )?;
-                want("warm-up", warm_up, warm_up >= 0.0, "at least 0")?;
-                want("min-std", min_std, min_std > 0.0, "above 0")?;
-                want("clip", clip, clip > 0.0, "above 0")
+                want(
+                    "warm-up",
+                    warm_up,
+                    (0.0..=3600.0).contains(&warm_up),
+                    "0 to 3600 seconds",
+                )?;
+                want("min-std", min_std, min_std >= SMALLEST, "at least 1e-12")?;
+                want(
+                    "clip",
+                    clip,
+                    clip > 0.0 && clip <= 1e6,
+                    "above 0 and at most 1000000",
+                )
             }
         }
     }

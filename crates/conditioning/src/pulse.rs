@@ -41,14 +41,32 @@ const ENOUGH: usize = 3;
 /// Share of the usual peak that a peak must reach.
 const THRESHOLD: f64 = 0.4;
 /// Seconds without a beat after which the usual peak is halved: a heart that beats more
-/// faintly, or a sensor that slipped, is found again.
+/// faintly, a sensor that slipped, or one that began with a spike, is found again.
 const HALVING: f64 = 1.5;
+/// Seconds for which the height that the first seconds taught holds without a beat. A spike
+/// among them costs these and a few more.
+const LEARNT: f64 = 5.0;
+/// Seconds after a beat in which its own T wave or dicrotic wave may come. Up to 120 beats
+/// per minute no beat comes so early.
+const ECHO: f64 = 0.5;
+/// A peak that comes so early is a beat of its own if it reaches this share of the last
+/// one, in height and in the steepness of its rise.
+const OWN_BEAT: f64 = 0.82;
+/// One that rises with less than this share of the steepness is none, ever. In between it is
+/// none where such a wave follows one beat after the other.
+const SLOW: f64 = 0.5;
+/// Beats with such a wave, less those without, from which on it is expected; twice as many
+/// are remembered.
+const FOLLOWED: u32 = 2;
+/// Longest stretch, in seconds, that counts as the rise to a peak.
+const RISE: f64 = 0.2;
 
 /// Finds beats as they come and tells their rate.
 ///
 /// A beat is a local maximum above an adaptive threshold, no nearer to the last one than
-/// the fastest heart allows; of two that are too near the higher one counts. Its time is
-/// the top of the parabola through three samples.
+/// the fastest heart allows; of two that are too near the higher one counts. A lower or
+/// slower wave soon after every beat is part of that beat. Its time is the top of the
+/// parabola through three samples.
 #[derive(Debug, Clone)]
 pub(super) struct PulseRate {
     shortest: f64,
@@ -57,10 +75,21 @@ pub(super) struct PulseRate {
     /// The last two samples: seconds, value.
     before: Option<(f64, f64)>,
     last: Option<(f64, f64)>,
-    /// The usual height of a beat's peak, at the time of the last beat.
+    /// Steps from sample to sample of the last moments (seconds, step), only those that no
+    /// later one exceeds: the first is the steepest.
+    rises: VecDeque<(f64, f64)>,
+    /// The usual height of a beat's peak, as known at `known`.
     height: f64,
-    /// The last beat (seconds, height): it may still be replaced by a higher one near it.
-    beat: Option<(f64, f64)>,
+    /// When a peak last told the height: that of the last beat, or of one to learn from.
+    known: f64,
+    /// The last beat: it may still be replaced by a higher one near it.
+    beat: Option<Peak>,
+    /// The last beat that is no smaller wave soon after another one.
+    own: Option<Peak>,
+    /// Whether a smaller wave came soon after it.
+    echoed: bool,
+    /// How many beats had one, less those that had none.
+    followed: u32,
     /// The beat before.
     previous: Option<f64>,
     /// Intervals that a heart could make, newest last: the yardstick.
@@ -68,6 +97,15 @@ pub(super) struct PulseRate {
     /// Accepted intervals: when they ended, how long they were.
     accepted: VecDeque<(f64, f64)>,
     began: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Peak {
+    /// Seconds.
+    at: f64,
+    height: f64,
+    /// The largest step from sample to sample on the way up.
+    rise: f64,
 }
 
 impl PulseRate {
@@ -79,8 +117,13 @@ impl PulseRate {
             span,
             before: None,
             last: None,
+            rises: VecDeque::new(),
             height: 0.0,
+            known: 0.0,
             beat: None,
+            own: None,
+            echoed: false,
+            followed: 0,
             previous: None,
             plausible: VecDeque::new(),
             accepted: VecDeque::new(),
@@ -88,11 +131,16 @@ impl PulseRate {
         }
     }
 
-    /// Samples are missing here: no interval spans what comes next.
+    /// Samples are missing here: no interval spans what comes next, and the peaks may
+    /// have another height.
     pub(super) fn cut(&mut self) {
         self.before = None;
         self.last = None;
+        self.rises.clear();
+        self.height = 0.0;
         self.beat = None;
+        self.own = None;
+        self.echoed = false;
         self.previous = None;
         self.began = None;
     }
@@ -112,7 +160,15 @@ impl PulseRate {
             } else {
                 0.0
             };
-            self.peak(t1 + shift * (t1 - t0), b, time - began);
+            let peak = Peak {
+                at: t1 + shift * (t1 - t0),
+                height: b,
+                rise: self.rises.front().map_or(0.0, |(_, step)| *step),
+            };
+            self.peak(peak, time - began);
+        }
+        if let Some((_, last)) = self.last {
+            self.climb(time, value - last);
         }
         self.before = self.last;
         self.last = Some((time, value));
@@ -127,34 +183,84 @@ impl PulseRate {
             .then(|| 60.0 / median(self.accepted.iter().map(|(_, length)| *length)))
     }
 
-    fn peak(&mut self, at: f64, height: f64, running: f64) {
+    /// The filters took the samples as equally spaced, and so are the steps.
+    fn climb(&mut self, time: f64, step: f64) {
+        let reach = RISE.min(0.5 * self.shortest);
+        while self.rises.front().is_some_and(|(t, _)| time - t > reach) {
+            self.rises.pop_front();
+        }
+        while self.rises.back().is_some_and(|(_, s)| *s <= step) {
+            self.rises.pop_back();
+        }
+        self.rises.push_back((time, step));
+    }
+
+    fn peak(&mut self, peak: Peak, running: f64) {
+        let Peak { at, height, .. } = peak;
         // The first seconds only teach how high peaks are.
         if running < 2.0 * self.longest.min(1.0) {
             self.height = self.height.max(height);
+            self.known = at;
             return;
         }
-        let quiet = self.beat.map_or(0.0, |(t, _)| at - t);
-        let usual = self.height * 0.5f64.powf((quiet - self.longest).max(0.0) / HALVING);
+        let holds = match self.beat {
+            Some(_) => self.longest,
+            None => LEARNT,
+        };
+        let faded = 0.5f64.powf((at - self.known - holds).max(0.0) / HALVING);
+        let usual = self.height * faded;
         if height < THRESHOLD * usual {
             return;
         }
         match self.beat {
-            Some((t, h)) if at - t < self.shortest => {
-                if height > h {
+            Some(beat) if at - beat.at < self.shortest => {
+                if height > beat.height {
                     // The same beat's true top: its interval is measured again.
-                    self.take_back(t);
-                    self.beat = Some((at, height));
+                    self.take_back(beat.at);
+                    if self.own.is_some_and(|own| own.at == beat.at) {
+                        self.own = Some(peak);
+                    }
+                    self.beat = Some(peak);
+                    self.known = at;
                     self.measure(at);
-                    self.height += 0.125 * (height - h);
+                    self.height += 0.125 * (height - beat.height);
                 }
                 return;
             }
             _ => {}
         }
-        self.previous = self.beat.map(|(t, _)| t);
-        self.beat = Some((at, height));
-        self.height = usual + 0.125 * (height.min(4.0 * usual) - usual);
+        if self.is_echo(peak) {
+            return;
+        }
+        // A height that faded before there was a beat says little.
+        let weight = match self.beat {
+            Some(_) => 0.125,
+            None => 1.0 - 0.875 * faded,
+        };
+        self.height = usual + weight * (height.min(4.0 * usual) - usual);
+        self.previous = self.beat.map(|b| b.at);
+        self.beat = Some(peak);
+        self.known = at;
         self.measure(at);
+    }
+
+    /// Whether the peak belongs to the beat before it.
+    fn is_echo(&mut self, peak: Peak) -> bool {
+        if let Some(own) = self.own {
+            let smaller = peak.height < OWN_BEAT * own.height || peak.rise < OWN_BEAT * own.rise;
+            if peak.at - own.at < ECHO && smaller {
+                self.echoed = true;
+                return peak.rise < SLOW * own.rise || self.followed >= FOLLOWED;
+            }
+            self.followed = if self.echoed {
+                (self.followed + 1).min(2 * FOLLOWED)
+            } else {
+                self.followed.saturating_sub(1)
+            };
+        }
+        self.own = Some(peak);
+        self.echoed = false;
+        false
     }
 
     fn take_back(&mut self, ended: f64) {
@@ -297,5 +403,50 @@ mod tests {
             );
         }
         assert!((rate.expect("a rate") - 60.0).abs() < 1.0, "{rate:?}");
+    }
+
+    /// Rate at the end of `seconds`, of bumps at `bpm` with a second one of `height` after each.
+    fn with_echo(bpm: f64, height: f64, after: f64, width: f64, spike: f64) -> Option<f64> {
+        let mut p = PulseRate::new(SPEC);
+        let mut rate = None;
+        for i in 0..128 * 40 {
+            let t = f64::from(i) / 128.0;
+            let phase = t.rem_euclid(60.0 / bpm);
+            let bump = |at: f64, width: f64| (-((phase - at) / width).powi(2)).exp();
+            let value = bump(0.1, 0.02) + height * bump(0.1 + after, width) - 0.1;
+            rate = p.step(t, if i == 100 { spike } else { value });
+        }
+        rate
+    }
+
+    #[test]
+    fn a_smaller_wave_after_each_beat_is_part_of_it() {
+        for bpm in [50.0, 60.0, 87.0, 100.0, 120.0, 150.0] {
+            for height in [0.2, 0.4, 0.5, 0.6, 0.7, 0.8] {
+                for after in [0.2, 0.3, 0.35, 0.4, 0.45] {
+                    for width in [0.02, 0.03, 0.06] {
+                        if after + 0.1 + 2.0 * width > 60.0 / bpm {
+                            continue;
+                        }
+                        let rate = with_echo(bpm, height, after, width, 0.0);
+                        assert!(
+                            rate.is_some_and(|r| (r - bpm).abs() < 1.5),
+                            "{bpm}, {height} after {after}, {width} wide: {rate:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_first_seconds_taught_fades_without_a_beat() {
+        for spike in [3.0, 5.0, 100.0, 1e6] {
+            let rate = with_echo(72.0, 0.0, 0.3, 0.02, spike);
+            assert!(
+                rate.is_some_and(|r| (r - 72.0).abs() < 1.0),
+                "{spike}: {rate:?}"
+            );
+        }
     }
 }

@@ -12,6 +12,12 @@ pub struct GridRing {
 }
 
 impl GridRing {
+    /// Bytes that a ring of this size takes.
+    pub fn bytes(width: usize, capacity: usize) -> u64 {
+        let point = (width as u64).saturating_mul(4).saturating_add(1);
+        point.saturating_mul(capacity.max(1) as u64)
+    }
+
     /// Holds the last `capacity` points of `width` values.
     pub fn new(width: usize, capacity: usize) -> Self {
         let capacity = capacity.max(1);
@@ -156,6 +162,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn its_size_is_told() {
+        for (width, capacity) in [(1, 1), (3, 7), (52, 451), (0, 0)] {
+            let ring = GridRing::new(width, capacity);
+            let bytes = ring.values.len() * 4 + ring.valid.len();
+            assert_eq!(GridRing::bytes(width, capacity), bytes as u64);
+        }
+        assert_eq!(GridRing::bytes(usize::MAX, usize::MAX), u64::MAX);
     }
 
     #[test]

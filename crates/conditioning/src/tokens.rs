@@ -18,6 +18,15 @@ enum Slot {
 }
 
 impl TokenRing {
+    /// Bytes that a ring of this size takes.
+    pub fn bytes(chunks: usize, tokens: usize, width: usize) -> u64 {
+        let values = (tokens as u64)
+            .saturating_mul(width as u64)
+            .saturating_mul(4);
+        let chunk = values.saturating_add(size_of::<Slot>() as u64);
+        chunk.saturating_mul(chunks.max(1) as u64)
+    }
+
     /// Holds `chunks` chunks of `tokens` tokens of `width` numbers.
     pub fn new(chunks: usize, tokens: usize, width: usize) -> Self {
         let chunks = chunks.max(1);
@@ -84,6 +93,16 @@ impl TokenRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn its_size_is_told() {
+        for (chunks, tokens, width) in [(1, 1, 1), (60, 2, 32), (0, 3, 5)] {
+            let ring = TokenRing::new(chunks, tokens, width);
+            let bytes = ring.values.len() * 4 + ring.chunks.len() * size_of::<Slot>();
+            assert_eq!(TokenRing::bytes(chunks, tokens, width), bytes as u64);
+        }
+        assert_eq!(TokenRing::bytes(usize::MAX, usize::MAX, 2), u64::MAX);
+    }
 
     #[test]
     fn a_window_is_the_last_chunks_oldest_first() {

@@ -19,9 +19,9 @@ impl UnitsSpec {
     /// # Errors
     /// Names the field and what it must be.
     pub fn check(&self) -> Result<(), String> {
-        if !(self.rate.is_finite() && self.rate > 0.0 && self.rate <= 240.0) {
+        if !(0.001..=240.0).contains(&self.rate) {
             return Err(format!(
-                "rate must be above 0 and at most 240 Hz, found {}",
+                "rate must be 0.001 to 240 Hz, found {:?}",
                 self.rate
             ));
         }

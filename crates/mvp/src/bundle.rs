@@ -4,7 +4,7 @@
 //! `docs/bundle.md` describes the format for people who make one.
 
 use super::Error;
-use conditioning::{SignalSpec, UnitsSpec, nanoseconds, share};
+use conditioning::{GridRing, SignalSpec, TokenRing, UnitsSpec, nanoseconds, share};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -17,6 +17,16 @@ const MAX_MANIFEST: u64 = 1 << 20;
 const MAX_GRAPH: u64 = 2 << 30;
 /// Longest window in seconds; the paper's are 60 to 120.
 const MAX_WINDOW: f64 = 600.0;
+/// Shortest chunk in seconds.
+const MIN_CHUNK: f64 = 0.01;
+/// Chunks that may arrive beyond the window before the oldest is overwritten.
+const SLACK_CHUNKS: usize = 30;
+/// Bytes that the buffers of a bundle may take in all; models/default takes less than 1 MB.
+const MAX_MEMORY: u64 = 256_000_000;
+const MAX_UNITS: usize = 10_000;
+const MAX_SIGNALS: usize = 64;
+const MAX_STREAMS: usize = 64;
+const MAX_CLASSES: usize = 1000;
 
 /// The length of a window and how it moves, in seconds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -273,7 +283,7 @@ impl Bundle {
         Ok(Self {
             directory: directory.to_path_buf(),
             chunk: nanoseconds(manifest.window.chunk),
-            window_chunks: (manifest.window.duration / manifest.window.chunk).round() as usize,
+            window_chunks: manifest.window.chunks(),
             manifest,
         })
     }
@@ -297,6 +307,17 @@ impl Bundle {
         }
         onnx::self_contained(&bytes).map_err(|e| error(format!("{}: {e}", graph.file)))?;
         Ok(bytes)
+    }
+
+    /// Seconds before a chunk that encoders look at of the signal `name`.
+    pub(super) fn context(&self, name: &str) -> f64 {
+        self.manifest.context(name)
+    }
+
+    /// Bytes that the buffers for its input and tokens take, which are made at once.
+    pub fn memory(&self) -> u64 {
+        let buffers = self.manifest.buffers();
+        buffers.iter().fold(0, |sum, b| sum.saturating_add(b.bytes))
     }
 
     pub fn directory(&self) -> &Path {
@@ -380,13 +401,13 @@ impl EncoderSpec {
     }
 
     fn check(&self, rate: f64) -> Result<(), String> {
-        whole("context × rate", self.context * rate)?;
         if !(0.0..=60.0).contains(&self.context) {
             return Err(format!(
-                "context must be 0 to 60 seconds, found {}",
+                "context must be 0 to 60 seconds, found {:?}",
                 self.context
             ));
         }
+        whole("context × rate", self.context * rate, 0.0)?;
         if !(1..=1000).contains(&self.tokens) {
             return Err(format!("tokens must be 1 to 1000, found {}", self.tokens));
         }
@@ -413,6 +434,16 @@ impl Manifest {
                 return Err(format!("{field}: expected 1 to 100 printable characters"));
             }
         }
+        for (field, found, most) in [
+            ("[video] units", self.video.units.len(), MAX_UNITS),
+            ("[[signal]]", self.signals.len(), MAX_SIGNALS),
+            ("[[stream]]", self.streams.len(), MAX_STREAMS),
+            ("[outputs] classes", self.outputs.classes.len(), MAX_CLASSES),
+        ] {
+            if found > most {
+                return Err(format!("{field}: expected at most {most}, found {found}"));
+            }
+        }
         self.window.check().map_err(|e| format!("[window] {e}"))?;
         self.video
             .check(&self.window)
@@ -430,7 +461,7 @@ impl Manifest {
                      input out and name this one '{modality}'"
                 )));
             }
-            whole("chunk × rate", self.window.chunk * signal.rate).map_err(at)?;
+            whole("chunk × rate", self.window.chunk * signal.rate, 1.0).map_err(at)?;
             if !names.insert(signal.name.as_str()) {
                 return Err(at("is there twice".into()));
             }
@@ -461,12 +492,123 @@ impl Manifest {
                 self.fusion.width
             ));
         }
-        self.outputs.check().map_err(|e| format!("[outputs] {e}"))
+        self.outputs.check().map_err(|e| format!("[outputs] {e}"))?;
+        self.check_memory()
+    }
+
+    fn check_memory(&self) -> Result<(), String> {
+        let buffers = self.buffers();
+        let all = buffers.iter().fold(0u64, |s, b| s.saturating_add(b.bytes));
+        let Some(largest) = buffers.iter().max_by_key(|b| b.bytes) else {
+            return Ok(());
+        };
+        if all <= MAX_MEMORY {
+            return Ok(());
+        }
+        let mb = |bytes: u64| bytes.div_ceil(1_000_000);
+        Err(format!(
+            "{}: the buffers of the bundle, expected at most {} MB in all, found {} MB, of which \
+             {} MB are {}",
+            largest.field,
+            mb(MAX_MEMORY),
+            mb(all),
+            mb(largest.bytes),
+            largest.what
+        ))
+    }
+
+    fn context(&self, name: &str) -> f64 {
+        let feeds = |s: &&StreamSpec| s.channels.iter().flatten().any(|c| c == name);
+        let all = self.streams.iter().filter(feeds);
+        all.map(|s| s.encoder.context).fold(0.0, f64::max)
+    }
+
+    /// What is allocated at once: the rings of `Inputs`, and what `Estimator` holds.
+    fn buffers(&self) -> Vec<Buffer> {
+        let window = &self.window;
+        let chunks = window.chunks();
+        let floats = |counts: &[usize]| {
+            let product = |n: u64, count: &usize| n.saturating_mul(*count as u64);
+            counts.iter().fold(4, product)
+        };
+        let mut buffers = Vec::new();
+        let mut put = |field: &str, what: String, bytes: u64| {
+            let field = field.to_string();
+            buffers.push(Buffer { field, what, bytes });
+        };
+        let mut encoder = |field: &str, spec: &EncoderSpec, rate: f64, row: usize| {
+            let (context, points) = spec.points(rate, window.chunk);
+            let (chunk, context_s, tokens) = (window.chunk, spec.context, spec.tokens);
+            let n = context + points;
+            // Values and flags; a flag for each value, at most.
+            put(
+                field,
+                format!(
+                    "the input of its encoder ({row} values at {rate} Hz, chunk of {chunk} s, \
+                     context of {context_s} s)"
+                ),
+                floats(&[2, row, n]),
+            );
+            let width = self.fusion.width;
+            let copies = floats(&[chunks, tokens, width]).saturating_add(floats(&[chunks, tokens]));
+            put(
+                field,
+                format!("its tokens ({chunks} chunks of {tokens} tokens, [fusion] width {width})"),
+                TokenRing::bytes(chunks, tokens, width)
+                    .saturating_add(copies)
+                    .saturating_add(floats(&[tokens, width])),
+            );
+        };
+        let video = &self.video;
+        encoder("[video]", &video.encoder, video.rate, video.units.len());
+        for stream in &self.streams {
+            let field = format!("[[stream]] '{}'", stream.name);
+            let first = stream.channels.iter().flatten().next();
+            let signal = first.and_then(|name| self.signals.iter().find(|s| s.name == *name));
+            let rate = signal.map_or(1.0, |s| s.rate);
+            encoder(&field, &stream.encoder, rate, stream.channels.len());
+        }
+        let (duration, chunk) = (window.duration, window.chunk);
+        let mut ring = |field: &str, width: usize, rate: f64, context: f64| {
+            put(
+                field,
+                format!(
+                    "its past ({width} values at {rate} Hz, window of {duration} s, chunk of \
+                     {chunk} s)"
+                ),
+                GridRing::bytes(width, window.held_points(rate, context)),
+            );
+            // What came and what was bad, for each chunk; the queue may have twice the room.
+            put(
+                field,
+                "the counts of its chunks".into(),
+                floats(&[2, 6, window.held_chunks()]),
+            );
+        };
+        ring(
+            "[video]",
+            video.units.len(),
+            video.rate,
+            video.encoder.context,
+        );
+        for signal in &self.signals {
+            let field = format!("[[signal]] '{}'", signal.name);
+            ring(&field, 1, signal.rate, self.context(&signal.name));
+        }
+        buffers
     }
 
     fn check_stream(&self, stream: &StreamSpec) -> Result<(), String> {
         if stream.channels.is_empty() || stream.channels.iter().any(Vec::is_empty) {
             return Err("channels: expected at least one signal for each channel".into());
+        }
+        let most = stream.channels.iter().map(Vec::len).max().unwrap_or(0);
+        if stream.channels.len().max(most) > MAX_SIGNALS {
+            return Err(format!(
+                "channels: expected at most {MAX_SIGNALS} of at most {MAX_SIGNALS} signals, found \
+                 {} of up to {most}",
+                stream.channels.len()
+            ));
         }
         let mut rate = None;
         for name in stream.channels.iter().flatten() {
@@ -496,20 +638,45 @@ impl Manifest {
     }
 }
 
+/// Memory that a manifest asks for.
+struct Buffer {
+    /// Where in the manifest its size stands.
+    field: String,
+    what: String,
+    bytes: u64,
+}
+
 impl WindowSpec {
+    /// Chunks per window.
+    fn chunks(&self) -> usize {
+        (self.duration / self.chunk).round() as usize
+    }
+
+    /// Chunks whose input is kept.
+    pub(super) fn held_chunks(&self) -> usize {
+        self.chunks() + SLACK_CHUNKS
+    }
+
+    /// Points on a grid of `rate` Hz that are kept, with `context` seconds before them.
+    pub(super) fn held_points(&self, rate: f64, context: f64) -> usize {
+        let chunks = self.held_chunks() as f64;
+        (chunks * self.chunk * rate + context * rate).ceil() as usize + 1
+    }
+
     fn check(&self) -> Result<(), String> {
-        let positive = |name: &str, v: f64, max: f64| {
-            (v.is_finite() && v > 0.0 && v <= max)
-                .then_some(())
-                .ok_or_else(|| {
-                    format!("{name} must be above 0 and at most {max} seconds, found {v}")
-                })
-        };
-        positive("duration", self.duration, MAX_WINDOW)?;
-        positive("hop", self.hop, MAX_WINDOW)?;
-        positive("chunk", self.chunk, MAX_WINDOW)?;
-        whole("duration / chunk", self.duration / self.chunk)?;
-        whole("hop / chunk", self.hop / self.chunk)?;
+        for (name, v) in [
+            ("duration", self.duration),
+            ("hop", self.hop),
+            ("chunk", self.chunk),
+        ] {
+            if !(MIN_CHUNK..=MAX_WINDOW).contains(&v) {
+                return Err(format!(
+                    "{name} must be {MIN_CHUNK} to {MAX_WINDOW} seconds, found {v:?}"
+                ));
+            }
+        }
+        whole("duration / chunk", self.duration / self.chunk, 1.0)?;
+        whole("hop / chunk", self.hop / self.chunk, 1.0)?;
         share("min-coverage", self.min_coverage)?;
         share("min-chunk-coverage", self.min_chunk_coverage)
     }
@@ -528,7 +695,7 @@ impl VideoSpec {
 
     fn check(&self, window: &WindowSpec) -> Result<(), String> {
         self.grid().check()?;
-        whole("chunk × rate", window.chunk * self.rate)?;
+        whole("chunk × rate", window.chunk * self.rate, 1.0)?;
         self.encoder.check(self.rate)
     }
 }
@@ -559,10 +726,10 @@ impl OutputSpec {
     }
 }
 
-fn whole(name: &str, value: f64) -> Result<(), String> {
-    ((value - value.round()).abs() < 1e-9 && (0.0..1e9).contains(&value))
+fn whole(name: &str, value: f64, least: f64) -> Result<(), String> {
+    ((value - value.round()).abs() < 1e-9 && (least..1e9).contains(&value.round()))
         .then_some(())
-        .ok_or_else(|| format!("{name} must be a whole number, found {value}"))
+        .ok_or_else(|| format!("{name} must be a whole number, {least} or more, found {value:?}"))
 }
 
 /// Reads a file of the bundle, and no other: a plain name, not a link that leads out.

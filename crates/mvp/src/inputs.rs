@@ -7,9 +7,6 @@ use conditioning::{Conditioner, Counts, Grid, GridRing, SignalSpec, UnitsGrid};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Chunks that may arrive beyond the window before the oldest is overwritten.
-const SLACK_CHUNKS: usize = 30;
-
 /// How many samples came and how many were bad, chunk by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -337,32 +334,24 @@ pub struct Inputs {
 impl Inputs {
     pub fn new(bundle: &Bundle) -> Self {
         let window = bundle.window();
-        let chunks = bundle.window_chunks() + SLACK_CHUNKS;
-        let capacity = |rate: f64, context: f64| {
-            (chunks as f64 * window.chunk * rate + context * rate).ceil() as usize + 1
-        };
+        let chunks = window.held_chunks();
         let spec = bundle.video();
         let video = VideoTrack {
             grid: UnitsGrid::new(spec.grid()),
-            ring: GridRing::new(spec.units.len(), capacity(spec.rate, spec.encoder.context)),
+            ring: GridRing::new(
+                spec.units.len(),
+                window.held_points(spec.rate, spec.encoder.context),
+            ),
             tally: Tally::new(bundle.chunk(), chunks),
             first: None,
             row: Vec::new(),
         };
-        let context = |name: &String| {
-            let feeds = |s: &&crate::StreamSpec| s.channels.iter().flatten().any(|c| c == name);
-            let all = bundle
-                .streams()
-                .iter()
-                .filter(feeds)
-                .map(|s| s.encoder.context);
-            all.fold(0.0, f64::max)
-        };
+        let context = |name: &String| bundle.context(name);
         let contexts = std::iter::once(spec.encoder.context)
             .chain(bundle.signals().iter().map(|s| context(&s.name)))
             .collect();
         let lane = |spec: &SignalSpec| Lane {
-            ring: GridRing::new(1, capacity(spec.rate, context(&spec.name))),
+            ring: GridRing::new(1, window.held_points(spec.rate, context(&spec.name))),
             spec: spec.clone(),
             conditioner: None,
             first: None,
