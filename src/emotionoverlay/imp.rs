@@ -465,6 +465,7 @@ impl EmotionOverlay {
     }
 
     fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        gst::log!(CAT, obj = pad, "{event:?}");
         if let gst::EventView::Caps(c) = event.view() {
             let caps = c.caps_owned();
             self.srcpad.check_reconfigure();
@@ -552,7 +553,9 @@ impl EmotionOverlay {
         match query.view_mut() {
             gst::QueryViewMut::Caps(q) => {
                 let filter = q.filter_owned();
-                q.set_result(&self.sink_caps(filter.as_ref()));
+                let caps = self.sink_caps(filter.as_ref());
+                gst::log!(CAT, obj = pad, "caps query {filter:?}: {caps}");
+                q.set_result(&caps);
                 true
             }
             // Wider than the caps query: what cannot be drawn on gets an error that says why.

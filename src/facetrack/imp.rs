@@ -228,9 +228,10 @@ impl FaceTrack {
 
     fn sink_chain(
         &self,
-        _pad: &gst::Pad,
+        pad: &gst::Pad,
         mut buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        gst::trace!(CAT, obj = pad, "{buffer:?}");
         let Some(Running { worker, common }) = self.running() else {
             return Err(gst::FlowError::Flushing);
         };
@@ -245,7 +246,13 @@ impl FaceTrack {
             (Sync::Auto, Some(wait)) => wait,
             (Sync::Auto, None) => {
                 let wait = !gst_common::upstream_is_live(&self.sinkpad).unwrap_or(false);
-                gst::debug!(CAT, imp = self, "frames wait for their analysis: {wait}");
+                gst::info!(
+                    CAT,
+                    imp = self,
+                    "sync=auto: the source is {}, frames {} for their analysis",
+                    if wait { "not live" } else { "live" },
+                    if wait { "wait" } else { "do not wait" }
+                );
                 lock(&self.state).wait = Some(wait);
                 wait
             }
@@ -292,6 +299,20 @@ impl FaceTrack {
             lock(&self.state).period = Some(period(time, rate));
         }
 
+        for outcome in &outcomes {
+            gst::log!(
+                CAT,
+                imp = self,
+                "frame of {}: {} face(s) {:?}",
+                outcome.time,
+                outcome.faces.len(),
+                outcome
+                    .faces
+                    .iter()
+                    .map(|f| (f.track_id, f.confidence))
+                    .collect::<Vec<_>>()
+            );
+        }
         let held = self.hold(&outcomes, time, rate);
         if !(held.is_empty() && outcomes.is_empty()) {
             self.mark(buffer.make_mut(), &info, &outcomes, &held);
@@ -449,6 +470,7 @@ impl FaceTrack {
                     let changed = {
                         let mut state = lock(&self.state);
                         let changed = state.info.as_ref().is_some_and(|old| *old != info);
+                        gst::debug!(CAT, obj = pad, "caps {}, changed: {changed}", e.caps());
                         state.info = Some(info);
                         changed
                     };
@@ -497,6 +519,12 @@ impl FaceTrack {
         {
             let (live, min, max) = q.result();
             if live {
+                gst::debug!(
+                    CAT,
+                    obj = pad,
+                    "latency of upstream {min} to {}, {WAIT_LATENCY} added for sync=wait",
+                    max.display()
+                );
                 q.set(
                     live,
                     min.saturating_add(WAIT_LATENCY),
@@ -521,6 +549,12 @@ impl FaceTrack {
                 )
             ));
         }
+        gst::debug!(
+            CAT,
+            imp = self,
+            "starting with {settings:?}, models in {}",
+            directory.display()
+        );
         *lock(&self.state) = State::default();
         let config = Config {
             directory,
@@ -553,6 +587,12 @@ impl FaceTrack {
         let running = lock(&self.worker).take();
         if let Some(running) = running {
             running.worker.stop();
+            gst::debug!(
+                CAT,
+                imp = self,
+                "stopped: {:?}",
+                *lock(&running.common.stats)
+            );
         }
         *lock(&self.state) = State::default();
     }

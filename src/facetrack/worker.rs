@@ -98,6 +98,13 @@ impl Task for Analysis {
     type Answer = Outcome;
 
     fn restart(&mut self) {
+        if let Some(element) = self.element.upgrade() {
+            gst::debug!(
+                CAT,
+                obj = element,
+                "another picture: faces are looked for anew"
+            );
+        }
         self.analyzer.reset();
     }
 
@@ -129,6 +136,15 @@ impl Task for Analysis {
         match answer {
             Ok(faces) => {
                 let took = ClockTime::from_nseconds(start.elapsed().as_nanos() as u64);
+                if let Some(element) = self.element.upgrade() {
+                    gst::debug!(
+                        CAT,
+                        obj = element,
+                        "analysis of the frame of {time}: {} face(s), {} detector runs so far, took {took}",
+                        faces.len(),
+                        self.analyzer.detector_runs()
+                    );
+                }
                 let mut stats = lock(&self.common.stats);
                 stats.analyses += 1;
                 stats.faces = faces.len() as u64;
@@ -202,6 +218,16 @@ pub(super) fn load(
         );
     }
     lock(&common.stats).provider = Some(models.active_provider());
+    if let Some(element) = element.upgrade() {
+        gst::info!(
+            CAT,
+            obj = element,
+            "face models of {} run on {}, ONNX Runtime is {}",
+            config.directory.display(),
+            models.active_provider(),
+            runtime.library().display()
+        );
+    }
     let text = format!(
         "{} face models ready on {}",
         MODEL_FILES.len(),
