@@ -11,6 +11,9 @@
  * window that ended last. In live mode no frame ever waits for it; otherwise frames
  * wait for the physiology of their window, and results are the same on every run.
  *
+ * A seek goes to every linked sink pad, so that face and body stay of one time. With
+ * physiology linked it must flush, be by time and at rate 1; it is made accurate.
+ *
  * ## Example
  * |[
  * gst-launch-1.0 -m v4l2src ! videoconvert ! facetrack ! fusion. \
@@ -22,6 +25,7 @@
  */
 use super::pace::{self, Pace, Verdict};
 use super::physio::{self, Stream};
+use super::seek;
 use super::worker::{self, Loaded, Plan};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::meta::{EmotionMeta, EmotionStamp, FaceUnitsMeta, PhysioTrace, PhysioTraceMeta};
@@ -105,6 +109,12 @@ struct Side {
     settled: u64,
     eos: bool,
     flushing: bool,
+    /// The seek or flush that the pad was flushed by last.
+    flushed: Option<gst::Seqnum>,
+    /// What comes is of before a seek, and left out until the pad is flushed.
+    void: bool,
+    /// A segment has come: what feeds the pad is there.
+    met: bool,
     samples: u64,
 }
 
@@ -114,17 +124,20 @@ impl Side {
         *self = Self {
             pad: self.pad.take(),
             stream: self.stream.take(),
+            met: self.met,
             ..Self::default()
         };
+    }
+
+    fn is_linked(&self) -> bool {
+        self.pad.as_ref().is_some_and(|p| p.is_linked())
     }
 
     /// Whether what comes next bears on the time before `end`. How much of it has come
     /// already is chance, and an answer must not depend on that.
     fn owes(&self, end: u64) -> bool {
-        !self.eos
-            && self.settled < end
-            && self.progress < end + AHEAD
-            && self.pad.as_ref().is_some_and(|p| p.is_linked())
+        (self.void || (!self.eos && self.settled < end && self.progress < end + AHEAD))
+            && self.is_linked()
     }
 }
 
@@ -135,6 +148,14 @@ pub(super) struct Job {
     pub(super) generation: u64,
     /// Tokens of before a seek are to be dropped first.
     pub(super) forget: bool,
+}
+
+/// What a seek has to put back if it fails.
+struct Before {
+    /// Last hop, answered hop, and the video's time.
+    hops: (u64, u64, u64),
+    /// Another sink's branch was faster, and what it brought may be lost.
+    spoilt: bool,
 }
 
 /// The newest result, and the same made ready for the frames.
@@ -184,6 +205,15 @@ struct State {
     segment: Option<gst::FormattedSegment<ClockTime>>,
     video_flushing: bool,
     video_eos: bool,
+    /// As in [`Side`].
+    video_flushed: Option<gst::Seqnum>,
+    video_void: bool,
+    /// The last seek, and whether it was followed.
+    seek: Option<(gst::Seqnum, bool)>,
+    /// The last seek that was followed, for pads that come later, or why they cannot.
+    led: Option<(gst::Seqnum, Result<seek::Wanted, String>)>,
+    /// Pads are being sought: one after the other, as one demuxer may feed several.
+    leading: bool,
     video_time: u64,
     pace: Pace,
     /// From capture to display, as the pipeline has told.
@@ -194,6 +224,8 @@ struct State {
 
     /// The mailbox: only the newest job is kept.
     job: Option<Job>,
+    /// The worker reads the inputs.
+    working: bool,
     last_hop: u64,
     answered_hop: u64,
     generation: u64,
@@ -251,11 +283,14 @@ impl MvpFusion {
     /// The next job, or `None` at the end.
     pub(super) fn next_job(&self) -> Option<Job> {
         let mut state = self.state();
+        state.working = false;
+        self.changed.notify_all();
         loop {
             if !state.running {
                 return None;
             }
             if let Some(mut job) = state.job.take() {
+                state.working = true;
                 job.forget = std::mem::take(&mut state.forget);
                 return Some(job);
             }
@@ -272,7 +307,10 @@ impl MvpFusion {
     }
 
     pub(super) fn failed(&self) {
-        self.state().failed = true;
+        let mut state = self.state();
+        state.failed = true;
+        state.working = false;
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -284,6 +322,8 @@ impl MvpFusion {
         meta: impl FnOnce(u64) -> EmotionMeta,
     ) -> Option<Arc<EmotionMeta>> {
         let mut state = self.state();
+        state.working = false;
+        self.changed.notify_all();
         if state.generation != generation {
             return None;
         }
@@ -315,6 +355,15 @@ impl MvpFusion {
         self.changed.notify_all();
     }
 
+    /// Waits for the answer that is in the making: it would close the grids of a track
+    /// that is flushed meanwhile, up to the end of a window of before.
+    fn rest(&self) {
+        let mut state = self.state();
+        while state.working && state.running {
+            state = self.wait(state);
+        }
+    }
+
     // Video.
 
     fn sink_chain(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -322,6 +371,10 @@ impl MvpFusion {
             let mut state = self.state();
             if state.failed {
                 return Err(gst::FlowError::Error);
+            }
+            if state.video_void {
+                drop(state);
+                return self.srcpad.push(buffer);
             }
             let own = state
                 .segment
@@ -428,6 +481,7 @@ impl MvpFusion {
             (tell, state.inputs.clone().filter(|_| back), overtaken)
         };
         if let Some(inputs) = inputs {
+            self.rest();
             inputs.video().flush();
             for mut track in overtaken.iter().filter_map(|name| inputs.signal(name)) {
                 track.flush();
@@ -494,7 +548,7 @@ impl MvpFusion {
                 .obj()
                 .sink_pads()
                 .iter()
-                .any(|p| gst_common::upstream_is_live(p) == Some(true)),
+                .any(|p| gst_gst_common::upstream_is_live(p) == Some(true)),
         }
     }
 
@@ -541,6 +595,7 @@ impl MvpFusion {
             self.changed.notify_all();
         }
         let due = time / state.hop.max(1);
+        let generation = state.generation;
         // After a long hole in the video only the last windows are still of interest.
         state.last_hop = state.last_hop.max(due.saturating_sub(MAX_CATCH_UP));
         while state.last_hop < due {
@@ -548,10 +603,17 @@ impl MvpFusion {
             let end = hop * state.hop;
             while state.loaded.is_none() || state.sides.values().any(|s| s.owes(end)) {
                 state = self.wait_while_running(state)?;
+                // A seek has made the frame one of before.
+                if state.generation != generation {
+                    return Ok(());
+                }
             }
             self.post_job(&mut state, hop);
             while state.answered_hop < hop {
                 state = self.wait_while_running(state)?;
+                if state.generation != generation {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -602,9 +664,12 @@ impl MvpFusion {
                 self.state().video_flushing = true;
                 self.changed.notify_all();
             }
-            EventView::FlushStop(_) => self.flush_video(),
+            EventView::FlushStop(_) => self.flush_video(event.seqnum()),
             EventView::Eos(_) => {
-                self.state().video_eos = true;
+                let mut state = self.state();
+                // That of before a seek ends nothing.
+                state.video_eos = !state.video_void;
+                drop(state);
                 self.changed.notify_all();
             }
             EventView::StreamStart(_) => {
@@ -618,15 +683,238 @@ impl MvpFusion {
     }
 
     fn src_event(&self, event: gst::Event) -> bool {
-        if let gst::EventView::Latency(latency) = event.view() {
-            self.state().latency = latency.latency().nseconds();
+        match event.view() {
+            gst::EventView::Seek(seek) => return self.seek(&event, seek),
+            gst::EventView::Latency(latency) => {
+                self.state().latency = latency.latency().nseconds();
+            }
+            _ => {}
         }
         gst::Pad::event_default(&self.srcpad, Some(&*self.obj()), event)
     }
 
-    fn flush_video(&self) {
+    // Seeking.
+
+    /// Sends a seek to every linked sink pad, physiology first: film and body go to the
+    /// same moment, or stay where they are.
+    fn seek(&self, event: &gst::Event, seek: &gst::event::Seek) -> bool {
+        {
+            let mut state = self.state();
+            while state.leading && state.running {
+                state = self.wait(state);
+            }
+            // It comes once for each sink.
+            if let Some((same, done)) = state.seek
+                && same == event.seqnum()
+            {
+                return done;
+            }
+            state.leading = true;
+        }
+        let done = self.seek_alone(event, seek);
+        self.state().leading = false;
+        self.changed.notify_all();
+        done
+    }
+
+    /// No other seek is on its way through the element.
+    fn seek_alone(&self, event: &gst::Event, seek: &gst::event::Seek) -> bool {
+        let seqnum = event.seqnum();
+        let branches: Vec<(String, gst::Pad)> = {
+            let state = self.state();
+            let sides = state.sides.iter().filter(|(_, s)| s.is_linked());
+            let pads = sides.filter_map(|(name, s)| Some((name.clone(), s.pad.clone()?)));
+            pads.chain([("video".into(), self.sinkpad.clone())])
+                .collect()
+        };
+        let wanted = seek::wanted(seek);
+        // Without a body there is nothing yet that the film could part from.
+        if branches.len() == 1 {
+            let done = self.sinkpad.push_event(event.clone());
+            if done {
+                self.state().led = Some((seqnum, wanted));
+            }
+            return done;
+        }
+        let wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(why) => return self.refuse(seqnum, &why),
+        };
+        if let Some(why) = branches.iter().find_map(|(name, pad)| cannot(name, pad)) {
+            return self.refuse(seqnum, &why);
+        }
+        let before = self.part(seqnum);
+        let own = if before.spoilt {
+            gst::Seqnum::next()
+        } else {
+            seqnum
+        };
+        let event = wanted.event(own);
+        let led = self.state().led.replace((own, Ok(wanted)));
+        let mut failed = None;
+        let mut moved = before.spoilt;
+        for (name, pad) in &branches {
+            let done = pad.push_event(event.clone());
+            // What feeds it is not there yet: it is led when it comes.
+            if !done && self.is_unmet(name) {
+                continue;
+            }
+            if !done || self.is_void(name) {
+                failed = Some(match done {
+                    false => format!("the branch of pad {name} did not follow the seek"),
+                    true => format!("the branch of pad {name} took the seek and did not flush"),
+                });
+                break;
+            }
+            moved = true;
+        }
+        let Some(why) = failed else {
+            self.state().seek = Some((seqnum, true));
+            return true;
+        };
+        self.join(before);
+        self.state().led = led;
+        if !moved {
+            return self.refuse(seqnum, &why);
+        }
+        self.state().seek = Some((seqnum, false));
+        gst::element_imp_error!(
+            self,
+            gst::CoreError::Seek,
+            ("{why}, and others did: body and face are not of one time any more")
+        );
+        false
+    }
+
+    /// Begins a seek: of what comes now, nothing counts until its pad is flushed.
+    fn part(&self, seqnum: gst::Seqnum) -> Before {
+        let mut state = self.state();
+        let here = |s: &Side| s.flushed == Some(seqnum);
+        let before = Before {
+            hops: (state.last_hop, state.answered_hop, state.video_time),
+            // What another sink's branch has set off already may be lost by now.
+            spoilt: state.video_eos && state.sides.values().any(here)
+                || state
+                    .sides
+                    .values()
+                    .any(|s| here(s) && s.progress > state.hop + AHEAD),
+        };
+        state.begin_anew(0);
+        state.video_time = 0;
+        state.video_eos = false;
+        state.video_void = before.spoilt || state.video_flushed != Some(seqnum);
+        for side in state.sides.values_mut() {
+            side.void = side.is_linked() && (before.spoilt || side.flushed != Some(seqnum));
+        }
+        drop(state);
+        self.changed.notify_all();
+        before
+    }
+
+    /// After a seek that nobody has followed: all goes on as it was.
+    fn join(&self, before: Before) {
+        let mut state = self.state();
+        if state.video_void {
+            (state.last_hop, state.answered_hop, state.video_time) = before.hops;
+            state.video_eos = self.sinkpad.pad_flags().contains(gst::PadFlags::EOS);
+        }
+        state.video_void = false;
+        for side in state.sides.values_mut() {
+            side.void = false;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Leads a branch that came after a seek to where the others are.
+    fn lead(&self, name: &str, seqnum: gst::Seqnum, wanted: &seek::Wanted) {
+        let pad = {
+            let mut state = self.state();
+            while state.leading && state.running {
+                state = self.wait(state);
+            }
+            // Another seek may have come, and the pad before may have set off this one's
+            // stream as well.
+            let newest = state.led.as_ref().is_some_and(|(seek, _)| *seek == seqnum);
+            let side = state.sides.get(name).filter(|s| s.void && newest);
+            let Some(pad) = side.and_then(|s| s.pad.clone()) else {
+                return;
+            };
+            state.leading = true;
+            pad
+        };
+        let why = cannot(name, &pad).or_else(|| {
+            while !pad.push_event(wanted.event(seqnum)) {
+                // Another flush is on its way through the branch, and swallows events.
+                let mut state = self.state();
+                let flushing = |s: &State| s.sides.get(name).is_some_and(|s| s.flushing);
+                if !flushing(&state) {
+                    break;
+                }
+                while flushing(&state) && state.running {
+                    state = self.wait(state);
+                }
+            }
+            self.is_void(name)
+                .then(|| format!("the branch of pad {name} did not follow it"))
+        });
+        {
+            let mut state = self.state();
+            state.leading = false;
+            if let Some(side) = state.sides.get_mut(name) {
+                side.void = false;
+            }
+        }
+        self.changed.notify_all();
+        // What is live has the pipeline's time and no other.
+        let live = gst_common::upstream_is_live(&pad) == Some(true);
+        if let Some(why) = why.filter(|_| !live && self.state().running) {
+            self.tell_parted(&why);
+        }
+    }
+
+    fn is_unmet(&self, name: &str) -> bool {
+        self.with_side(name, |side| !side.met).unwrap_or(false)
+    }
+
+    fn is_void(&self, name: &str) -> bool {
+        let state = self.state();
+        match state.sides.get(name) {
+            Some(side) => side.void,
+            None => name == "video" && state.video_void,
+        }
+    }
+
+    /// Says why a seek is not followed; false.
+    fn refuse(&self, seqnum: gst::Seqnum, why: &str) -> bool {
+        let parted = {
+            let mut state = self.state();
+            state.seek = Some((seqnum, false));
+            let mut sides = state.sides.values();
+            sides.any(|s| s.flushed == Some(seqnum)) || state.video_flushed == Some(seqnum)
+        };
+        if parted {
+            self.tell_parted(why);
+        } else {
+            gst::element_imp_warning!(self, gst::CoreError::Seek, ("no seek: {why}"));
+        }
+        false
+    }
+
+    fn tell_parted(&self, why: &str) {
+        gst::element_imp_error!(
+            self,
+            gst::CoreError::Seek,
+            ("no seek: {why}. A part of the pipeline has followed it through another sink: body \
+                 and face are not of one time any more")
+        );
+    }
+
+    fn flush_video(&self, seqnum: gst::Seqnum) {
         let inputs = {
             let mut state = self.state();
+            state.video_flushed = Some(seqnum);
+            state.video_void = false;
             state.video_flushing = false;
             state.video_eos = false;
             state.segment = None;
@@ -636,6 +924,7 @@ impl MvpFusion {
             state.inputs.clone()
         };
         if let Some(inputs) = inputs {
+            self.rest();
             inputs.video().flush();
         }
     }
@@ -647,18 +936,28 @@ impl MvpFusion {
         name: &str,
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (start, stream, inputs) = {
+        let duration = buffer.duration().map(ClockTime::nseconds);
+        let (start, skipped, stream, inputs) = {
             let mut state = self.state();
             let inputs = state.inputs.clone();
-            if state.video_eos {
+            let eos = state.video_eos;
+            let side = state.sides.get_mut(name).ok_or(gst::FlowError::Flushing)?;
+            if eos || side.void {
                 return Ok(gst::FlowSuccess::Ok);
             }
-            let side = state.sides.get_mut(name).ok_or(gst::FlowError::Flushing)?;
             let stream = side.stream.clone().ok_or(gst::FlowError::NotNegotiated)?;
             let segment = side.segment.as_ref().ok_or(gst::FlowError::Error)?;
-            let start = segment.to_running_time(buffer.pts());
-            side.samples += (buffer.size() / stream.stride()) as u64;
-            (start, stream, inputs)
+            let count = (buffer.size() / stream.stride()) as u64;
+            side.samples += count;
+            // Samples of before the segment are left out, those behind them in the same
+            // buffer are not.
+            let first = |begin: ClockTime| {
+                let after = |i| ClockTime::from_nseconds(stream.sample_time(i, count, duration));
+                let mut times = (0..count).map(|i| begin.checked_add(after(i))).enumerate();
+                times.find_map(|(i, t)| Some((segment.to_running_time(t?)?, i)))
+            };
+            let (start, skipped) = buffer.pts().and_then(first).unzip();
+            (start, skipped.unwrap_or(0), stream, inputs)
         };
         // Without a stamp, or from before the segment, a sample has no place in time.
         let (Some(start), Some(inputs)) = (start.map(ClockTime::nseconds), inputs) else {
@@ -674,17 +973,17 @@ impl MvpFusion {
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         let samples = stream.samples(&map);
         let count = samples.len() as u64;
-        let duration = buffer.duration().map(ClockTime::nseconds);
-        let end = match duration {
-            Some(duration) => start + duration,
-            None => start + stream.sample_time(count, count, None),
-        };
+        // Of the first sample that is taken, behind the buffer's beginning.
+        let offset = stream.sample_time(skipped as u64, count, duration);
+        let length = duration.unwrap_or_else(|| stream.sample_time(count, count, None));
+        let end = start + length.saturating_sub(offset);
         if let Some(mut track) = inputs.signal(name) {
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 track.cut();
             }
-            for (i, value) in samples.enumerate() {
-                track.push(start + stream.sample_time(i as u64, count, duration), value);
+            for (i, value) in samples.enumerate().skip(skipped) {
+                let at = stream.sample_time(i as u64, count, duration) - offset;
+                track.push(start + at, value);
             }
         }
         self.advance(name, end)
@@ -750,19 +1049,43 @@ impl MvpFusion {
                     );
                     return false;
                 };
-                self.with_side(name, |side| side.segment = Some(segment.clone()));
+                let lead = {
+                    let mut state = self.state();
+                    let led = state.led.clone();
+                    let side = state.sides.get_mut(name);
+                    side.and_then(|side| {
+                        side.segment = Some(segment.clone());
+                        let late = !std::mem::replace(&mut side.met, true);
+                        let led = led.filter(|(seek, _)| late && side.flushed != Some(*seek));
+                        side.void |= led.is_some();
+                        led
+                    })
+                };
+                if let Some((seqnum, wanted)) = lead {
+                    let name = name.to_string();
+                    // Not here: what feeds the pad is in the middle of this event.
+                    self.obj().call_async(move |element| match wanted {
+                        Ok(wanted) => element.imp().lead(&name, seqnum, &wanted),
+                        Err(why) => {
+                            element.imp().with_side(&name, |side| side.void = false);
+                            element.imp().tell_parted(&why);
+                        }
+                    });
+                }
             }
             EventView::Gap(gap) => {
                 let (start, duration) = gap.get();
                 let end = start + duration.unwrap_or(ClockTime::ZERO);
                 let end = self.with_side(name, |side| {
-                    side.segment.as_ref().and_then(|s| s.to_running_time(end))
+                    let segment = side.segment.as_ref().filter(|_| !side.void)?;
+                    segment.to_running_time(end)
                 });
                 if let Some(end) = end.flatten() {
                     return self.advance(name, end.nseconds()).is_ok();
                 }
             }
-            EventView::Eos(_) => {
+            // The end of a segment seek is an end as well, until the next.
+            EventView::Eos(_) | EventView::SegmentDone(_) => {
                 self.with_side(name, |side| side.eos = true);
                 self.changed.notify_all();
             }
@@ -775,14 +1098,23 @@ impl MvpFusion {
                 self.changed.notify_all();
             }
             EventView::FlushStop(_) => {
-                self.with_side(name, Side::restart);
-                let inputs = {
+                let seqnum = event.seqnum();
+                self.rest();
+                self.with_side(name, |side| {
+                    side.restart();
+                    side.flushed = Some(seqnum);
+                });
+                let (inputs, refused) = {
                     let mut state = self.state();
                     state.forget = true;
-                    state.inputs.clone()
+                    (state.inputs.clone(), state.seek == Some((seqnum, false)))
                 };
                 if let Some(mut track) = inputs.as_ref().and_then(|i| i.signal(name)) {
                     track.flush();
+                }
+                self.changed.notify_all();
+                if refused {
+                    self.tell_parted("it was refused");
                 }
             }
             _ => gst::log!(CAT, obj = pad, "{event:?} ends here"),
@@ -876,6 +1208,7 @@ impl MvpFusion {
             for side in sides.values_mut() {
                 side.restart();
                 side.stream = None;
+                side.met = false;
             }
             *state = State {
                 running: true,
@@ -982,6 +1315,22 @@ impl MvpFusion {
         }
         stats
     }
+}
+
+/// Why what feeds `pad` cannot be sought, if it says so.
+fn cannot(name: &str, pad: &gst::Pad) -> Option<String> {
+    let mut query = gst::query::Seeking::new(gst::Format::Time);
+    if !pad.peer_query(&mut query) || query.result().0 {
+        return None;
+    }
+    let why = match gst_common::upstream_is_live(pad) {
+        Some(true) => "what feeds it is live",
+        _ => {
+            "what feeds it says that it cannot seek by time; put a file source (filesrc) and a \
+             demuxer there"
+        }
+    };
+    Some(format!("the branch of pad {name} cannot seek: {why}"))
 }
 
 /// Gives the units of the longest-followed face to the video track, on a frame of running

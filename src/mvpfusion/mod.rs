@@ -4,6 +4,7 @@ use gst::{glib, prelude::*};
 mod imp;
 mod pace;
 mod physio;
+mod seek;
 mod worker;
 
 glib::wrapper! {

@@ -182,12 +182,15 @@ impl Default for Settings {
     }
 }
 
-// Locks are never nested. The session is taken out of its mutex while in use, so that
-// nothing is pushed or posted under a lock.
+// Locks are never nested, but in `seeking`. The session is taken out of its mutex while in use, so that
+// nothing is pushed or posted under another lock.
 pub struct XdfDemux {
     sinkpad: gst::Pad,
     session: Mutex<Option<Box<Session>>>,
     info: Mutex<Info>,
+    /// One seek after the other, as the stream lock has it with buffers: the end of one
+    /// flush would undo the beginning of the next. Nothing else is done under it.
+    seeking: Mutex<()>,
     settings: Mutex<Settings>,
     /// The caps that each pad can have.
     possible: Mutex<HashMap<String, gst::Caps>>,
@@ -232,6 +235,7 @@ impl ObjectSubclass for XdfDemux {
             sinkpad,
             session: Mutex::default(),
             info: Mutex::default(),
+            seeking: Mutex::default(),
             settings: Mutex::default(),
             possible: Mutex::default(),
         }
@@ -626,6 +630,7 @@ impl XdfDemux {
         }
         let flush = flags.contains(gst::SeekFlags::FLUSH);
         let seqnum = seek.seqnum();
+        let _alone = lock(&self.seeking);
         // A pipeline sends its seek once for each sink.
         if let Some((same, done)) = lock(&self.info).seek
             && same == seqnum

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Which seeks film and body can follow together.
+
+use gst::prelude::*;
+use gst::{ClockTime, GenericFormattedValue, SeekFlags, SeekType};
+
+/// A seek that leads every branch to the same moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wanted {
+    flags: SeekFlags,
+    start: ClockTime,
+    stop_type: SeekType,
+    stop: Option<ClockTime>,
+}
+
+impl Wanted {
+    pub(super) fn event(&self, seqnum: gst::Seqnum) -> gst::Event {
+        let (start, stop) = (Some(self.start), self.stop);
+        gst::event::Seek::builder(1.0, self.flags, SeekType::Set, start, self.stop_type, stop)
+            .seqnum(seqnum)
+            .build()
+    }
+}
+
+/// What to ask of every branch for `seek`.
+///
+/// # Errors
+/// Why they cannot follow it together, what was expected, and what to do.
+pub(super) fn wanted(seek: &gst::event::Seek) -> Result<Wanted, String> {
+    let (rate, flags, start_type, start, stop_type, stop) = seek.get();
+    let time = |value: GenericFormattedValue| match value {
+        GenericFormattedValue::Time(time) => Ok(time),
+        other => Err(format!(
+            "film and body are sought by time, found {:?}; seek in the time format",
+            other.format()
+        )),
+    };
+    let (start, stop) = (time(start)?, time(stop)?);
+    let trick = SeekFlags::TRICKMODE
+        | SeekFlags::TRICKMODE_KEY_UNITS
+        | SeekFlags::TRICKMODE_NO_AUDIO
+        | SeekFlags::INSTANT_RATE_CHANGE;
+    if rate != 1.0 || flags.intersects(trick) {
+        return Err(format!(
+            "at rate {rate} the windows would not be seconds of the body; expected rate 1 and no \
+             trick mode while physiology is linked"
+        ));
+    }
+    if !flags.contains(SeekFlags::FLUSH) {
+        return Err(
+            "without a flush film and body would change over at different moments; seek with the \
+             flag FLUSH"
+                .into(),
+        );
+    }
+    let start = match (start_type, start) {
+        (SeekType::Set, Some(start)) => start,
+        _ => {
+            return Err(format!(
+                "film and body may be at different places and of different length, so a start \
+                 that is {start_type:?} {} is not one moment; give the start (type SET)",
+                start.display()
+            ));
+        }
+    };
+    if stop_type == SeekType::End {
+        return Err(
+            "film and body may be of different length, so a stop before the end is not one \
+             moment; give the stop (type SET) or none"
+                .into(),
+        );
+    }
+    // A key frame is a moment of the film alone.
+    let snap = SeekFlags::KEY_UNIT | SeekFlags::SNAP_BEFORE | SeekFlags::SNAP_AFTER;
+    Ok(Wanted {
+        flags: flags.difference(snap) | SeekFlags::ACCURATE,
+        start,
+        stop_type,
+        stop,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: ClockTime = ClockTime::from_seconds(20);
+
+    fn event(rate: f64, flags: SeekFlags, start: SeekType, stop: SeekType) -> gst::Event {
+        gst::init().expect("gst");
+        let end = (stop != SeekType::None).then_some(2 * AT);
+        gst::event::Seek::new(rate, flags, start, Some(AT), stop, end)
+    }
+
+    fn ask(event: &gst::Event) -> Result<Wanted, String> {
+        match event.view() {
+            gst::EventView::Seek(seek) => wanted(seek),
+            _ => unreachable!("a seek"),
+        }
+    }
+
+    #[test]
+    fn a_flushing_seek_to_a_time_is_made_accurate() {
+        for flags in [
+            SeekFlags::ACCURATE,
+            SeekFlags::empty(),
+            SeekFlags::KEY_UNIT,
+            SeekFlags::KEY_UNIT | SeekFlags::SNAP_NEAREST,
+        ] {
+            for stop in [SeekType::None, SeekType::Set] {
+                let seek = event(1.0, SeekFlags::FLUSH | flags, SeekType::Set, stop);
+                let wanted = ask(&seek).expect("can be done");
+                let want = SeekFlags::FLUSH | SeekFlags::ACCURATE;
+                assert_eq!((wanted.flags, wanted.start), (want, AT));
+                let own = wanted.event(seek.seqnum());
+                assert_eq!(own.seqnum(), seek.seqnum());
+                assert_eq!(ask(&own), Ok(wanted));
+            }
+        }
+        let looped = SeekFlags::FLUSH | SeekFlags::SEGMENT;
+        let looped = ask(&event(1.0, looped, SeekType::Set, SeekType::None));
+        assert!(looped.is_ok_and(|w| w.flags.contains(SeekFlags::SEGMENT)));
+    }
+
+    #[test]
+    fn what_would_part_film_and_body_is_refused_with_the_reason() {
+        let (flush, set) = (SeekFlags::FLUSH, SeekType::Set);
+        let trick = SeekFlags::TRICKMODE;
+        for (seek, word) in [
+            (event(2.0, flush, set, SeekType::None), "rate 2"),
+            (event(0.5, flush, set, SeekType::None), "rate 0.5"),
+            (event(-1.0, flush, set, SeekType::Set), "rate -1"),
+            (event(1.0, flush | trick, set, SeekType::None), "trick"),
+            (
+                event(1.0, SeekFlags::ACCURATE, set, SeekType::None),
+                "FLUSH",
+            ),
+            (event(1.0, flush, SeekType::None, SeekType::Set), "start"),
+            (event(1.0, flush, SeekType::End, SeekType::None), "start"),
+            (event(1.0, flush, set, SeekType::End), "stop"),
+        ] {
+            let why = ask(&seek).expect_err(word);
+            assert!(why.contains(word), "{word}: {why}");
+        }
+        gst::init().expect("gst");
+        let at = gst::format::Default::from_u64(3);
+        let none = gst::format::Default::NONE;
+        let seek = gst::event::Seek::new(1.0, flush, set, at, SeekType::None, none);
+        assert!(ask(&seek).expect_err("frames").contains("Default"));
+    }
+}
