@@ -127,7 +127,6 @@ fn structures<T>(
 
 /// The units that somebody wants, in his order; made once, for reading every frame.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(dead_code)]
 pub(crate) struct UnitOrder {
     names: Vec<String>,
     /// Where they stand in [`BLENDSHAPES`], if all do.
@@ -136,7 +135,6 @@ pub(crate) struct UnitOrder {
 
 /// One face, read in a [`UnitOrder`].
 #[derive(Debug, Clone, PartialEq)]
-#[allow(dead_code)]
 pub(crate) struct FaceUnits {
     pub(crate) time: ClockTime,
     pub(crate) confidence: f64,
@@ -145,7 +143,6 @@ pub(crate) struct FaceUnits {
     pub(crate) values: Vec<f64>,
 }
 
-#[allow(dead_code)]
 impl UnitOrder {
     pub(crate) fn new(names: &[String]) -> Self {
         let place = |name: &String| BLENDSHAPES.iter().position(|b| b == name);
@@ -155,10 +152,16 @@ impl UnitOrder {
         }
     }
 
-    /// The face on `buffer` with the lowest track id, which has been followed longest.
-    pub(crate) fn first_face(&self, buffer: &gst::BufferRef) -> Option<FaceUnits> {
-        let faces = structures(buffer, |s| self.read(s));
-        faces.into_iter().min_by_key(|f| f.track_id)
+    /// Of the faces on `buffer` that were seen up to `latest` the one with the lowest track
+    /// id, which has been followed longest.
+    pub(crate) fn first_face(
+        &self,
+        buffer: &gst::BufferRef,
+        latest: Option<ClockTime>,
+    ) -> Option<FaceUnits> {
+        let faces = structures(buffer, |s| self.read(s)).into_iter();
+        let believed = faces.filter(|f| latest.is_none_or(|latest| f.time <= latest));
+        believed.min_by_key(|f| f.track_id)
     }
 
     fn read(&self, s: &gst::StructureRef) -> Option<FaceUnits> {
@@ -228,7 +231,7 @@ mod tests {
         // no blendshape.
         let want = |names: &[&str]| {
             let order = UnitOrder::new(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
-            order.first_face(buf).expect("a face")
+            order.first_face(buf, None).expect("a face")
         };
         let face = want(&["mouthSmileRight", "jawOpen"]);
         assert_eq!((face.time, face.confidence, face.track_id), (time, 0.75, 9));
@@ -257,7 +260,7 @@ mod tests {
         let short = gst::Buffer::from_slice([0u8; 7]);
         meta.mut_structure().set(PACKED, short);
         let order = UnitOrder::new(&["jawOpen".to_string()]);
-        assert_eq!(order.first_face(buf).expect("a face").values, [0.25]);
+        assert_eq!(order.first_face(buf, None).expect("a face").values, [0.25]);
     }
 
     /// Prints what marking a frame and reading it costs, against writing and reading names.
@@ -290,7 +293,7 @@ mod tests {
                     assert_eq!(values.len(), names.len());
                 } else {
                     FaceUnitsMeta::attach_blendshapes(buf, time, 1.0, 1, &values).expect("known");
-                    let face = order.first_face(buf).expect("a face");
+                    let face = order.first_face(buf, None).expect("a face");
                     assert_eq!(face.values.len(), names.len());
                 }
                 *took += start.elapsed();

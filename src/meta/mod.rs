@@ -14,6 +14,7 @@ mod face_units;
 mod physio_trace;
 
 pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, EmotionStamp};
+pub(crate) use face_units::UnitOrder;
 pub use face_units::{FACE_REGION, FACE_UNITS_META, FaceUnitsMeta};
 pub use physio_trace::{PHYSIO_TRACE_META, PhysioTrace, PhysioTraceMeta};
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
+mod body;
 mod imp;
 mod pace;
 mod physio;
 mod seek;
+mod seeking;
+mod state;
+mod video;
 mod worker;
 
 glib::wrapper! {

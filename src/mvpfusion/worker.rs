@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The one thread that loads the network, runs it and drops it.
+//! What `mvpfusion`'s worker thread does: it loads the network, runs it and drops it.
 
-use super::imp::{CAT, Job};
-use crate::meta::{EMOTION_MESSAGE, EmotionMeta};
-use gst::ClockTime;
+use super::imp::CAT;
+use crate::meta::{EMOTION_MESSAGE, EmotionMeta, EmotionStamp};
 use gst::prelude::*;
-use gst::subclass::prelude::*;
+use gst::{ClockTime, glib};
+use gst_common::{Loading, Stop, Task, lock};
 use mvp::{Answer, Bundle, Error, Estimator, Inputs, Network};
-use onnx::{Provider, Runtime, SessionOptions, Terminator};
+use onnx::{Provider, Runtime, SessionOptions};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Answer times kept for the percentile in `stats`.
+const TIMES: usize = 512;
+
+pub(super) type Worker = gst_common::Worker<Job, Answered>;
 
 /// What the worker needs to know to begin.
 pub(super) struct Plan {
@@ -21,19 +27,172 @@ pub(super) struct Plan {
     pub(super) hop_chunks: u64,
 }
 
-/// What the element needs of a loaded network.
-pub(super) struct Loaded {
-    pub(super) provider: &'static str,
-    pub(super) terminators: Vec<Terminator>,
+/// An answer that is asked for. Hop `h` ends at `h` × hop length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    pub(super) hop: u64,
+    pub(super) live: bool,
 }
 
-pub(super) fn run(element: &super::MvpFusion, plan: Plan) {
+/// A result, and the same made ready for the frames.
+#[derive(Debug, Clone)]
+pub(super) struct Answered {
+    pub(super) meta: Arc<EmotionMeta>,
+    pub(super) stamp: EmotionStamp,
+    took: Duration,
+}
+
+/// The last answer times.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    pub(super) inferences: u64,
+    last: Vec<Duration>,
+}
+
+impl Times {
+    fn add(&mut self, time: Duration) {
+        let at = self.inferences as usize % TIMES;
+        self.inferences += 1;
+        match self.last.get_mut(at) {
+            Some(old) => *old = time,
+            None => self.last.push(time),
+        }
+    }
+
+    /// Mean and 95th percentile in nanoseconds.
+    pub(super) fn mean_and_p95(&self) -> (u64, u64) {
+        let mut sorted: Vec<u64> = self.last.iter().map(|t| t.as_nanos() as u64).collect();
+        sorted.sort_unstable();
+        let mean = sorted.iter().sum::<u64>() / (sorted.len() as u64).max(1);
+        let p95 = sorted.get(sorted.len() * 95 / 100).copied().unwrap_or(0);
+        (mean, p95)
+    }
+}
+
+/// What the worker tells the element.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// What runs the network, once it is loaded.
+    pub(super) provider: Mutex<Option<&'static str>>,
+    pub(super) times: Mutex<Times>,
+}
+
+/// The network, as the worker runs it.
+pub(super) struct Fusion {
+    element: glib::WeakRef<super::MvpFusion>,
+    shared: Arc<Shared>,
+    estimator: Estimator,
+    title: String,
+    hop_chunks: u64,
+    /// Results that were handed out.
+    sequence: u64,
+}
+
+impl Task for Fusion {
+    type Job = Job;
+    type Answer = Answered;
+
+    fn restart(&mut self) {
+        if let Some(element) = self.element.upgrade() {
+            gst::debug!(CAT, obj = element, "tokens of before are dropped");
+        }
+        self.estimator.flush();
+    }
+
+    fn run(&mut self, job: Job) -> Result<Answered, Stop> {
+        match self.estimator.answer(job.hop * self.hop_chunks) {
+            Ok(answer) => self.result(&answer, job.live),
+            Err(Error::Onnx(onnx::Error::Cancelled { .. })) => Err(Stop),
+            Err(e) => {
+                if let Some(element) = self.element.upgrade() {
+                    gst::element_error!(element, gst::LibraryError::Failed, ("{e}"));
+                }
+                Err(Stop)
+            }
+        }
+    }
+
+    fn deliver(&mut self, answered: &Answered) {
+        self.sequence += 1;
+        lock(&self.shared.times).add(answered.took);
+        let Some(element) = self.element.upgrade() else {
+            return;
+        };
+        let meta = &answered.meta;
+        gst::debug!(
+            CAT,
+            obj = element,
+            "window {} to {}: {} (valence {:.3}, arousal {:.3}, confidence {:.3}), {}, took {:?}",
+            meta.window_start,
+            meta.window_end,
+            meta.label,
+            meta.valence,
+            meta.arousal,
+            meta.confidence,
+            meta.modalities
+                .iter()
+                .map(|m| format!("{} {:.0} %", m.name, m.coverage * 100.0))
+                .collect::<Vec<_>>()
+                .join(", "),
+            answered.took
+        );
+        let message = gst::message::Element::builder(meta.to_structure(EMOTION_MESSAGE))
+            .src(&element)
+            .build();
+        // Without a bus there is nobody to tell.
+        let _ = element.post_message(message);
+    }
+}
+
+impl Fusion {
+    fn result(&self, answer: &Answer, live: bool) -> Result<Answered, Stop> {
+        let meta = EmotionMeta {
+            valence: answer.valence,
+            arousal: answer.arousal,
+            label: answer.label.clone(),
+            confidence: answer.confidence,
+            classes: answer.classes.clone(),
+            window_start: ClockTime::from_nseconds(answer.window_start),
+            window_end: ClockTime::from_nseconds(answer.window_end),
+            age: ClockTime::ZERO,
+            modalities: answer.modalities.clone(),
+            sequence: self.sequence,
+            model: self.title.clone(),
+            trained: self.estimator.bundle().trained(),
+            provider: self.estimator.network().active_provider().to_string(),
+            // A measured time would make two runs over the same data differ.
+            inference_time: match live {
+                true => ClockTime::from_nseconds(answer.took.as_nanos() as u64),
+                false => ClockTime::ZERO,
+            },
+            warming_up: answer.warming_up,
+            stale: false,
+        };
+        let stamp = EmotionStamp::new(&meta).map_err(|e| {
+            if let Some(element) = self.element.upgrade() {
+                gst::element_error!(element, gst::CoreError::Failed, ("{e}"));
+            }
+            Stop
+        })?;
+        Ok(Answered {
+            meta: Arc::new(meta),
+            stamp,
+            took: answer.took,
+        })
+    }
+}
+
+/// Loads the network and tells the bus how it went.
+pub(super) fn load(
+    worker: &Loading<Job, Answered>,
+    element: glib::WeakRef<super::MvpFusion>,
+    shared: Arc<Shared>,
+    plan: Plan,
+) -> Result<Fusion, Stop> {
     host::work_beside_video();
-    let imp = element.imp();
-    let mut estimator = match load(element, &plan) {
-        Ok(estimator) => estimator,
-        Err(e) => {
-            progress(element, gst::ProgressType::Error, &e.to_string());
+    let network = load_network(&element, &plan).map_err(|e| {
+        if !worker.is_stopping() {
+            progress(&element, gst::ProgressType::Error, &e.to_string());
             let code = match e {
                 Error::Bundle { .. }
                 | Error::Onnx(onnx::Error::Contract { .. } | onnx::Error::Graph { .. }) => {
@@ -41,53 +200,36 @@ pub(super) fn run(element: &super::MvpFusion, plan: Plan) {
                 }
                 _ => gst::ResourceError::NotFound,
             };
-            gst::element_error!(element, code, ("{e}"));
-            // Only now: what stops for it posts an error of its own.
-            imp.failed();
-            return;
+            if let Some(element) = element.upgrade() {
+                gst::element_error!(element, code, ("{e}"));
+            }
         }
-    };
+        Stop
+    })?;
+    let terminators = network.terminators();
+    worker.on_stop(move || terminators.iter().for_each(|t| t.terminate()));
     let title = plan.bundle.title();
-    while let Some(job) = imp.next_job() {
-        let Job {
-            hop,
-            generation,
-            forget,
-        } = job;
-        if forget {
-            estimator.flush();
-        }
-        match estimator.answer(hop * plan.hop_chunks) {
-            Ok(answer) => {
-                let provider = estimator.network().active_provider();
-                let trained = plan.bundle.trained();
-                let meta = |sequence| EmotionMeta {
-                    trained,
-                    ..result(&answer, &title, provider, sequence)
-                };
-                if let Some(meta) = imp.answered(generation, answer.took, meta) {
-                    gst::log!(CAT, obj = element, "{meta:?}");
-                    let structure = meta.to_structure(EMOTION_MESSAGE);
-                    let message = gst::message::Element::builder(structure)
-                        .src(element)
-                        .build();
-                    let _ = element.post_message(message);
-                    imp.delivered(hop, generation);
-                }
-            }
-            Err(Error::Onnx(onnx::Error::Cancelled { .. })) => {
-                gst::debug!(CAT, obj = element, "run was cancelled")
-            }
-            Err(e) => {
-                gst::element_error!(element, gst::LibraryError::Failed, ("{e}"));
-                imp.failed();
-                return;
-            }
-        }
+    let provider = network.active_provider();
+    *lock(&shared.provider) = Some(provider);
+    if let Some(element) = element.upgrade() {
+        element.notify("active-provider");
     }
+    progress(
+        &element,
+        gst::ProgressType::Complete,
+        &format!("{title} runs on {provider}"),
+    );
+    Ok(Fusion {
+        element,
+        shared,
+        estimator: Estimator::new(plan.bundle, plan.inputs, network),
+        title,
+        hop_chunks: plan.hop_chunks,
+        sequence: 0,
+    })
 }
 
-fn load(element: &super::MvpFusion, plan: &Plan) -> Result<Estimator, Error> {
+fn load_network(element: &glib::WeakRef<super::MvpFusion>, plan: &Plan) -> Result<Network, Error> {
     let title = plan.bundle.title();
     progress(
         element,
@@ -95,7 +237,7 @@ fn load(element: &super::MvpFusion, plan: &Plan) -> Result<Estimator, Error> {
         &format!("loading {title}"),
     );
     let runtime = Runtime::load(plan.library.as_deref())?;
-    if let Some(ignored) = runtime.ignored_library() {
+    if let (Some(element), Some(ignored)) = (element.upgrade(), runtime.ignored_library()) {
         gst::element_warning!(
             element,
             gst::LibraryError::Settings,
@@ -110,57 +252,33 @@ fn load(element: &super::MvpFusion, plan: &Plan) -> Result<Estimator, Error> {
         progress(element, gst::ProgressType::Continue, text);
     })?;
     let provider = network.active_provider();
-    if plan.options.provider == Provider::Auto && !network.warnings().is_empty() {
-        gst::element_warning!(
-            element,
-            gst::LibraryError::Settings,
-            (
-                "execution-provider=auto: running on {provider}; {}",
-                network.warnings().join("; ")
-            )
+    if let Some(element) = element.upgrade() {
+        gst::info!(
+            CAT,
+            obj = element,
+            "{title} runs on {provider}, ONNX Runtime is {}",
+            runtime.library().display()
         );
+        if plan.options.provider == Provider::Auto && !network.warnings().is_empty() {
+            gst::element_warning!(
+                element,
+                gst::LibraryError::Settings,
+                (
+                    "execution-provider=auto: running on {provider}; {}",
+                    network.warnings().join("; ")
+                )
+            );
+        }
     }
-    element.imp().loaded(Loaded {
-        provider,
-        terminators: network.terminators(),
-    });
-    element.notify("active-provider");
-    progress(
-        element,
-        gst::ProgressType::Complete,
-        &format!("{title} runs on {provider}"),
-    );
-    Ok(Estimator::new(
-        plan.bundle.clone(),
-        plan.inputs.clone(),
-        network,
-    ))
+    Ok(network)
 }
 
-fn progress(element: &super::MvpFusion, kind: gst::ProgressType, text: &str) {
-    let message = gst::message::Progress::builder(kind, "model", text)
-        .src(element)
-        .build();
-    let _ = element.post_message(message);
-}
-
-fn result(answer: &Answer, title: &str, provider: &str, sequence: u64) -> EmotionMeta {
-    EmotionMeta {
-        valence: answer.valence,
-        arousal: answer.arousal,
-        label: answer.label.clone(),
-        confidence: answer.confidence,
-        classes: answer.classes.clone(),
-        window_start: ClockTime::from_nseconds(answer.window_start),
-        window_end: ClockTime::from_nseconds(answer.window_end),
-        age: ClockTime::ZERO,
-        modalities: answer.modalities.clone(),
-        sequence,
-        model: title.to_string(),
-        trained: true,
-        provider: provider.to_string(),
-        inference_time: ClockTime::from_nseconds(answer.took.as_nanos() as u64),
-        warming_up: answer.warming_up,
-        stale: false,
+fn progress(element: &glib::WeakRef<super::MvpFusion>, kind: gst::ProgressType, text: &str) {
+    if let Some(element) = element.upgrade() {
+        let message = gst::message::Progress::builder(kind, "model", text)
+            .src(&element)
+            .build();
+        // Without a bus there is nobody to tell.
+        let _ = element.post_message(message);
     }
 }

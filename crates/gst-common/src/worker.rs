@@ -57,6 +57,10 @@ struct Mailbox<J, A> {
     job: Option<(Ticket, J)>,
     /// The newest ticket given out.
     ticket: u64,
+    /// The thread that is doing a job; not while it hands the answer out.
+    busy: Option<std::thread::ThreadId>,
+    /// The number of the job that was begun last.
+    ticket_in_hand: u64,
     /// The answers and their jobs' numbers.
     answers: VecDeque<(u64, A)>,
     dropped: u64,
@@ -171,6 +175,8 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
                 generation: 0,
                 job: None,
                 ticket: 0,
+                busy: None,
+                ticket_in_hand: 0,
                 answers: VecDeque::new(),
                 dropped: 0,
                 on_stop: None,
@@ -315,6 +321,17 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         self.shared.done.notify_all();
     }
 
+    /// Waits until the task reads nothing more for the job in hand; a newer one may begin
+    /// meanwhile.
+    pub fn rest(&self) {
+        let own = Some(std::thread::current().id());
+        let mut mailbox = self.shared.lock();
+        let job = mailbox.ticket_in_hand;
+        while mailbox.busy.is_some() && mailbox.busy != own && mailbox.ticket_in_hand == job {
+            mailbox = self.wait(mailbox);
+        }
+    }
+
     /// While flushing nobody waits and nothing is accepted.
     pub fn set_flushing(&self, flushing: bool) {
         let void = {
@@ -384,6 +401,7 @@ impl<J, A> Drop for Ending<'_, J, A> {
             }
             self.shared.lock().phase = Phase::Failed;
         }
+        self.shared.lock().busy = None;
         self.shared.tell();
     }
 }
@@ -398,6 +416,8 @@ fn work<T: Task>(shared: &Shared<T::Job, T::Answer>, mut task: T) {
                     return;
                 }
                 if let Some(job) = mailbox.job.take() {
+                    mailbox.ticket_in_hand = job.0.number;
+                    mailbox.busy = Some(std::thread::current().id());
                     break job;
                 }
                 mailbox = shared
@@ -411,7 +431,12 @@ fn work<T: Task>(shared: &Shared<T::Job, T::Answer>, mut task: T) {
             known = ticket.generation;
         }
         let answer = task.run(job);
-        let wanted = shared.lock().generation == ticket.generation;
+        let wanted = {
+            let mut mailbox = shared.lock();
+            mailbox.busy = None;
+            mailbox.generation == ticket.generation
+        };
+        shared.tell();
         if let (true, Ok(answer)) = (wanted, &answer) {
             task.deliver(answer);
         }
