@@ -16,6 +16,7 @@ say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 slow=(
   "alignment 16"
   "lslsink_peers 15"
+  "lslsrc_limits 59"
   "lslsrc_peers 23"
   "lslsrc_quirks 57"
   "lslsrc_restarts 36"
