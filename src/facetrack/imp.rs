@@ -29,13 +29,14 @@
  *
  * Since: plugins-mvp-0.1.0
  */
+use super::frame::view;
 use super::worker::{self, Common, Config, Job, Outcome, Pixels, Stats, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::meta::{FACE_REGION, FaceUnitsMeta};
-use face::{ImageError, ImageView, MODEL_FILES, Options, PixelFormat, Plane, Rect, YuvToRgb};
+use face::{MODEL_FILES, Options, Rect};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_common::{Phase, lock};
-use gst_video::{VideoFormat, prelude::*};
+use gst_video::VideoFormat;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -165,49 +166,6 @@ fn period(time: ClockTime, rate: gst::Fraction) -> u64 {
         0 => time.nseconds(),
         _ => (nanoseconds * numerator / (denominator * 1_000_000_000)) as u64,
     }
-}
-
-/// The pixels of a mapped frame.
-pub(super) fn view<'a>(
-    frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
-) -> Result<ImageView<'a>, ImageError> {
-    let format = match frame.format() {
-        VideoFormat::Rgb => PixelFormat::Rgb,
-        VideoFormat::Bgr => PixelFormat::Bgr,
-        VideoFormat::Rgbx | VideoFormat::Rgba => PixelFormat::Rgbx,
-        VideoFormat::Bgrx | VideoFormat::Bgra => PixelFormat::Bgrx,
-        VideoFormat::I420 => PixelFormat::I420,
-        VideoFormat::Nv12 => PixelFormat::Nv12,
-        // The template lets nothing else through.
-        _ => PixelFormat::Gray8,
-    };
-    let planes: Vec<Plane<'_>> = frame
-        .plane_stride()
-        .iter()
-        .zip(frame.planes_data())
-        .take(frame.n_planes() as usize)
-        .map(|(stride, data)| Plane {
-            data,
-            // A negative stride is shorter than any row, hence refused.
-            stride: usize::try_from(*stride).unwrap_or(0),
-        })
-        .collect();
-    let colorimetry = frame.info().colorimetry();
-    let (kr, kb) = match colorimetry.matrix() {
-        gst_video::VideoColorMatrix::Bt709 => (0.2126, 0.0722),
-        gst_video::VideoColorMatrix::Bt2020 => (0.2627, 0.0593),
-        gst_video::VideoColorMatrix::Smpte240m => (0.212, 0.087),
-        gst_video::VideoColorMatrix::Fcc => (0.30, 0.11),
-        _ => (0.299, 0.114),
-    };
-    let full = colorimetry.range() == gst_video::VideoColorRange::Range0_255;
-    ImageView::new(
-        format,
-        frame.width() as usize,
-        frame.height() as usize,
-        &planes,
-        YuvToRgb::new(kr, kb, full),
-    )
 }
 
 impl FaceTrack {

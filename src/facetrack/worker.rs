@@ -2,7 +2,8 @@
 //! What `facetrack`'s worker thread does: all of ONNX Runtime happens there. A GPU context
 //! belongs to the thread that made it, so frames that wait are analysed there too.
 
-use super::imp::{CAT, view};
+use super::frame::view;
+use super::imp::CAT;
 use crate::common;
 use face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Rect, Snapshot};
 use gst::{ClockTime, glib, prelude::*};

@@ -222,7 +222,7 @@ mod tests {
     /// every field.
     #[test]
     fn every_way_that_onnx_knows_is_looked_at() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let python = std::env::var_os("GSTMVP_PYTHON")
             .map_or_else(|| root.join("target/venv/bin/python"), Into::into);
         let output = std::process::Command::new(&python)
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_shipped_models_pass() {
-        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
         let mut seen = 0;
         for folder in std::fs::read_dir(models).expect("models") {
             for file in std::fs::read_dir(folder.expect("entry").path()).expect("a bundle") {
