@@ -73,10 +73,10 @@ pub(crate) fn document() {
 /// wrong with the others fails the change itself: an application that is still starting
 /// the pipeline may miss an error from another thread (`gst-launch-1.0` 1.22 hangs on one).
 /// What takes longer, such as building an engine, goes on beside the running pipeline.
-pub const LOAD_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+pub(crate) const LOAD_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Where built TensorRT engines are kept unless a property says otherwise.
-pub fn default_engine_cache() -> Option<PathBuf> {
+pub(crate) fn default_engine_cache() -> Option<PathBuf> {
     Some(glib::user_cache_dir().join("gst-plugin-mvp/engines"))
 }
 
@@ -92,7 +92,7 @@ const MODELS_VARIABLE: &str = "GSTMVP_MODELS";
 ///
 /// # Errors
 /// A text that names what was looked at and what to do.
-pub fn find_model_dir(
+pub(crate) fn find_model_dir(
     explicit: Option<&Path>,
     subdir: &str,
     marker: &str,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
-pub mod draw;
+pub(crate) mod draw;
 mod imp;
 
 /// What `emotionoverlay` draws.
@@ -65,7 +65,7 @@ glib::wrapper! {
     pub struct EmotionOverlay(ObjectSubclass<imp::EmotionOverlay>) @extends gst::Element, gst::Object;
 }
 
-pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
     {
         Show::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// A line: the frame, its result and its faces. Fields stand in a fixed order,
 /// so equal input gives equal bytes. Numbers that JSON cannot hold are `null`.
 #[derive(Debug, Clone)]
-pub struct Line<'a> {
+pub(super) struct Line<'a> {
     /// Frames that came before this one.
     pub frame: u64,
     pub pts: Option<ClockTime>,
@@ -81,7 +81,7 @@ impl Line<'_> {
     ///
     /// # Errors
     /// serde_json's; none is known for these types.
-    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self)?;
         bytes.push(b'\n');
         Ok(bytes)

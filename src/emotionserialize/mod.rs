@@ -28,7 +28,7 @@ glib::wrapper! {
     pub struct EmotionSerialize(ObjectSubclass<imp::EmotionSerialize>) @extends gst::Element, gst::Object;
 }
 
-pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
     Every::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(

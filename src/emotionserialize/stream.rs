@@ -6,14 +6,14 @@ use gst_lsl::stream::caps::{FIRST_FRAME_TIME, LSL};
 
 /// What the samples of a stream are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layout {
+pub(super) enum Layout {
     /// valence, arousal, confidence, and the coverage of these modalities.
     Results(Vec<String>),
     /// frame, frame-time, valence, arousal, confidence; frame-time of the first frame.
     Frames(Option<gst::ClockTime>),
 }
 
-pub fn template() -> gst::Caps {
+pub(super) fn template() -> gst::Caps {
     gst::Caps::builder(LSL)
         .field("format", "F64LE")
         .field("layout", "interleaved")
@@ -23,7 +23,7 @@ pub fn template() -> gst::Caps {
 }
 
 impl Layout {
-    pub fn of_result(result: &EmotionMeta) -> Self {
+    pub(super) fn of_result(result: &EmotionMeta) -> Self {
         Self::Results(result.modalities.iter().map(|m| m.name.clone()).collect())
     }
 
@@ -52,7 +52,7 @@ impl Layout {
         }
     }
 
-    pub fn caps(&self) -> gst::Caps {
+    pub(super) fn caps(&self) -> gst::Caps {
         let channels = self.channels();
         let (labels, units): (Vec<_>, Vec<_>) =
             channels.iter().map(|(l, u)| (l.as_str(), *u)).unzip();
@@ -80,7 +80,7 @@ impl Layout {
 }
 
 /// One sample of [`Layout::Results`].
-pub fn result_sample(r: &EmotionMeta) -> Vec<u8> {
+pub(super) fn result_sample(r: &EmotionMeta) -> Vec<u8> {
     bytes(
         [r.valence, r.arousal, r.confidence]
             .into_iter()
@@ -89,7 +89,7 @@ pub fn result_sample(r: &EmotionMeta) -> Vec<u8> {
 }
 
 /// One sample of [`Layout::Frames`]; NaN is what is not known.
-pub fn frame_sample(
+pub(super) fn frame_sample(
     frame: u64,
     time: Option<gst::ClockTime>,
     result: Option<&EmotionMeta>,

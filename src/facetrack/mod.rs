@@ -10,7 +10,7 @@ glib::wrapper! {
     pub struct FaceTrack(ObjectSubclass<imp::FaceTrack>) @extends gst::Element, gst::Object;
 }
 
-pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     gst::Element::register(
         Some(plugin),
         "facetrack",

@@ -14,7 +14,7 @@ use std::{
 
 /// What the sender says of itself, as it is written into the XML.
 #[derive(Clone)]
-pub struct Says {
+pub(crate) struct Says {
     pub name: String,
     pub stream_type: String,
     pub channels: String,
@@ -26,7 +26,7 @@ pub struct Says {
 
 impl Says {
     /// Something that can be received, but for what the test changes.
-    pub fn sane(name: &str, stream_type: &str) -> Self {
+    pub(crate) fn sane(name: &str, stream_type: &str) -> Self {
         Self {
             name: name.into(),
             stream_type: stream_type.into(),
@@ -53,7 +53,7 @@ impl Says {
     }
 }
 
-pub fn fresh_uid() -> String {
+pub(crate) fn fresh_uid() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let n = COUNT
         .fetch_add(1, Ordering::Relaxed)
@@ -61,7 +61,7 @@ pub fn fresh_uid() -> String {
     format!("{n:016x}-by-hand")
 }
 
-pub struct Hand {
+pub(crate) struct Hand {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
@@ -79,7 +79,7 @@ fn configured(key: &str) -> String {
 impl Hand {
     /// Answers each search with `short` (one answer per entry), and a request for the full
     /// description with `full`.
-    pub fn new(short: Vec<Says>, full: Says) -> Self {
+    pub(crate) fn new(short: Vec<Says>, full: Says) -> Self {
         let base: u16 = configured("BasePort").parse().expect("a port");
         let session = configured("SessionID");
         // Searches go to every port of the range.
@@ -156,7 +156,7 @@ impl Hand {
     }
 
     /// Says the same in both places.
-    pub fn saying(says: Says) -> Self {
+    pub(crate) fn saying(says: Says) -> Self {
         Self::new(vec![says.clone()], says)
     }
 }

@@ -2,7 +2,7 @@
 //! Real LSL for tests: everything on loopback, invisible to other processes.
 #![allow(dead_code)]
 
-pub mod hand;
+pub(crate) mod hand;
 
 use gst::{glib, prelude::*};
 use lsl::{Library, NewStream, Number, Outlet, StreamInfo};
@@ -13,13 +13,13 @@ use std::{
 };
 
 /// Prints why a test does not run; the test then returns.
-pub fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     let thread = std::thread::current();
     println!("SKIPPED {}: {reason}", thread.name().unwrap_or("?"));
 }
 
 /// GStreamer with this plugin, where every critical is the end.
-pub fn init() {
+pub(crate) fn init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         configure();
@@ -62,7 +62,7 @@ fn configure() {
 }
 
 /// Prepares GStreamer and a hermetic LSL; `None` (and a SKIPPED line) without liblsl.
-pub fn hermetic() -> Option<&'static Library> {
+pub(crate) fn hermetic() -> Option<&'static Library> {
     init();
     match Library::load(None) {
         Ok(library) => Some(library),
@@ -74,7 +74,7 @@ pub fn hermetic() -> Option<&'static Library> {
 }
 
 /// What [`outlet`] offers when only a name matters.
-pub fn stream<'a>(name: &'a str, rate: f64, format: stream_info::Format) -> NewStream<'a> {
+pub(crate) fn stream<'a>(name: &'a str, rate: f64, format: stream_info::Format) -> NewStream<'a> {
     NewStream {
         name,
         stream_type: "Test",
@@ -90,7 +90,7 @@ pub fn stream<'a>(name: &'a str, rate: f64, format: stream_info::Format) -> NewS
 }
 
 /// A stream on the hermetic network, of this process.
-pub struct TestOutlet {
+pub(crate) struct TestOutlet {
     pub library: &'static Library,
     pub outlet: Outlet,
     channels: usize,
@@ -98,7 +98,7 @@ pub struct TestOutlet {
 }
 
 /// Offers a stream. Use names of your own: the tests of a binary share a network.
-pub fn outlet(library: &'static Library, new: &NewStream) -> TestOutlet {
+pub(crate) fn outlet(library: &'static Library, new: &NewStream) -> TestOutlet {
     let info = StreamInfo::new(library, new).expect("stream info");
     TestOutlet {
         library,
@@ -110,25 +110,25 @@ pub fn outlet(library: &'static Library, new: &NewStream) -> TestOutlet {
 
 impl TestOutlet {
     /// The LSL clock, seconds: on Linux the clock of GstSystemClock.
-    pub fn now(&self) -> f64 {
+    pub(crate) fn now(&self) -> f64 {
         self.library.local_clock()
     }
 
     /// Waits for a reader; panics when none comes.
-    pub fn wait(&self) {
+    pub(crate) fn wait(&self) {
         assert!(
             self.outlet.wait_for_consumers(Duration::from_secs(10)),
             "nobody reads the stream"
         );
     }
 
-    pub fn push<T: Number>(&self, values: &[T], stamps: &[f64]) {
+    pub(crate) fn push<T: Number>(&self, values: &[T], stamps: &[f64]) {
         self.outlet.push(values, stamps).expect("push");
     }
 
     /// Sends samples `from..to` of a regular stream that began at `t0` (LSL seconds), in
     /// packets of `packet`, each when its last sample is due. `value(n, channel)`.
-    pub fn play<T: Number>(
+    pub(crate) fn play<T: Number>(
         &self,
         t0: f64,
         from: u64,
@@ -150,7 +150,7 @@ impl TestOutlet {
         }
     }
 
-    pub fn sleep_until(&self, time: f64) {
+    pub(crate) fn sleep_until(&self, time: f64) {
         let wait = time - self.now();
         if wait > 0.0 {
             std::thread::sleep(Duration::from_secs_f64(wait));
@@ -160,7 +160,7 @@ impl TestOutlet {
 
 /// What came out of a pipeline.
 #[derive(Debug, Clone)]
-pub enum Seen {
+pub(crate) enum Seen {
     Buffer {
         pts: u64,
         duration: Option<u64>,
@@ -180,7 +180,7 @@ pub enum Seen {
 }
 
 /// `lslsrc <properties> ! <rest>` with everything that leaves lslsrc written down.
-pub struct Line {
+pub(crate) struct Line {
     pub pipeline: gst::Pipeline,
     pub src: gst::Element,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -188,11 +188,11 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn new(properties: &str) -> Self {
+    pub(crate) fn new(properties: &str) -> Self {
         Self::with(properties, "fakesink sync=false async=false")
     }
 
-    pub fn with(properties: &str, rest: &str) -> Self {
+    pub(crate) fn with(properties: &str, rest: &str) -> Self {
         let description = format!("lslsrc name=src {properties} ! {rest}");
         let pipeline = gst::parse::launch(&description)
             .unwrap_or_else(|e| panic!("{description}: {e}"))
@@ -248,32 +248,32 @@ impl Line {
         }
     }
 
-    pub fn play(&self) {
+    pub(crate) fn play(&self) {
         self.pipeline
             .set_state(gst::State::Playing)
             .expect("playing");
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.pipeline.set_state(gst::State::Null).expect("null");
     }
 
     /// Running time of an LSL time of this host, ns.
-    pub fn running_time(&self, lsl: f64) -> i64 {
+    pub(crate) fn running_time(&self, lsl: f64) -> i64 {
         let base = self.src.base_time().expect("base time").nseconds() as i64;
         (lsl * 1e9).round() as i64 - base
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.seen.lock().unwrap().clear();
     }
 
     /// All bytes of all buffers so far.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
         for s in self.seen.lock().unwrap().iter() {
             if let Seen::Buffer { data, .. } = s {
@@ -283,7 +283,7 @@ impl Line {
         all
     }
 
-    pub fn buffers(&self) -> usize {
+    pub(crate) fn buffers(&self) -> usize {
         self.seen
             .lock()
             .unwrap()
@@ -292,14 +292,14 @@ impl Line {
             .count()
     }
 
-    pub fn caps(&self) -> gst::Caps {
+    pub(crate) fn caps(&self) -> gst::Caps {
         self.src
             .static_pad("src")
             .and_then(|p| p.current_caps())
             .expect("caps")
     }
 
-    pub fn stat<T: for<'a> glib::value::FromValue<'a>>(&self, field: &str) -> T {
+    pub(crate) fn stat<T: for<'a> glib::value::FromValue<'a>>(&self, field: &str) -> T {
         let stats: gst::Structure = self.src.property("stats");
         stats
             .get(field)
@@ -309,13 +309,13 @@ impl Line {
     /// Waits until the stream is open. Where an outlet has several readers, its
     /// `wait_for_consumers` tells of the first only, and old liblsls answer an open
     /// before they send.
-    pub fn connected(&self) {
+    pub(crate) fn connected(&self) {
         self.until("connection", |l| !l.elements("lsl-connected").is_empty());
         std::thread::sleep(Duration::from_millis(300));
     }
 
     /// Waits until `done`; panics with `what` after 15 s. An error on the bus ends it.
-    pub fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(15);
         while !done(self) {
             self.collect();
@@ -340,13 +340,13 @@ impl Line {
     }
 
     /// Every message so far.
-    pub fn messages(&self) -> Vec<gst::Message> {
+    pub(crate) fn messages(&self) -> Vec<gst::Message> {
         self.collect();
         self.messages.lock().unwrap().clone()
     }
 
     /// The element messages of this name so far.
-    pub fn elements(&self, name: &str) -> Vec<gst::Structure> {
+    pub(crate) fn elements(&self, name: &str) -> Vec<gst::Structure> {
         self.messages()
             .iter()
             .filter_map(|m| match m.view() {
@@ -358,7 +358,7 @@ impl Line {
     }
 
     /// The warnings so far, but for the one about an old liblsl.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.messages()
             .iter()
             .filter_map(|m| match m.view() {
@@ -370,7 +370,7 @@ impl Line {
     }
 
     /// The text of the first error, waited for up to `limit`.
-    pub fn error(&self, limit: Duration) -> String {
+    pub(crate) fn error(&self, limit: Duration) -> String {
         let end = Instant::now() + limit;
         loop {
             for m in self.messages() {
@@ -384,7 +384,7 @@ impl Line {
     }
 
     /// Waits for EOS at the sink; panics when it does not come or an error does.
-    pub fn eos(&self) {
+    pub(crate) fn eos(&self) {
         self.until("EOS", |l| {
             l.messages()
                 .iter()
@@ -400,7 +400,7 @@ impl Drop for Line {
 }
 
 /// Reads little-endian numbers.
-pub fn numbers<T, const N: usize>(bytes: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
+pub(crate) fn numbers<T, const N: usize>(bytes: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
     assert_eq!(bytes.len() % N, 0, "whole values");
     bytes
         .chunks_exact(N)
@@ -410,7 +410,7 @@ pub fn numbers<T, const N: usize>(bytes: &[u8], from: fn([u8; N]) -> T) -> Vec<T
 
 /// A Python with the named modules, for foreign peers; `None` (and a SKIPPED line)
 /// where there is none.
-pub fn python(modules: &[&str]) -> Option<PathBuf> {
+pub(crate) fn python(modules: &[&str]) -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let python = PYTHON.get_or_init(|| {
         let venv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
@@ -436,13 +436,13 @@ pub fn python(modules: &[&str]) -> Option<PathBuf> {
 }
 
 /// A process that speaks JSON lines (or words) on stdout and ends with its stdin.
-pub struct Peer {
+pub(crate) struct Peer {
     child: std::process::Child,
     lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Peer {
-    pub fn spawn(mut command: std::process::Command) -> Self {
+    pub(crate) fn spawn(mut command: std::process::Command) -> Self {
         use std::io::BufRead;
         let mut child = command
             .stdin(std::process::Stdio::piped())
@@ -462,7 +462,7 @@ impl Peer {
     }
 
     /// `tests/peers/pylsl_outlet.py`, optionally in front of it a command to run it with.
-    pub fn pylsl(python: &std::path::Path, before: &[&str], arguments: &[&str]) -> Self {
+    pub(crate) fn pylsl(python: &std::path::Path, before: &[&str], arguments: &[&str]) -> Self {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/pylsl_outlet.py");
         let mut words: Vec<std::ffi::OsString> = before.iter().map(Into::into).collect();
         words.push(python.into());
@@ -474,7 +474,7 @@ impl Peer {
     }
 
     /// The next line with `word` in it.
-    pub fn wait(&self, word: &str) -> String {
+    pub(crate) fn wait(&self, word: &str) -> String {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let line = self
@@ -488,7 +488,7 @@ impl Peer {
     }
 
     /// A number of the next line with `event` in it.
-    pub fn number(&self, event: &str, field: &str) -> f64 {
+    pub(crate) fn number(&self, event: &str, field: &str) -> f64 {
         let line = self.wait(event);
         let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         json[field]
@@ -497,14 +497,14 @@ impl Peer {
     }
 
     /// A line on the peer's stdin.
-    pub fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         use std::io::Write;
         let stdin = self.child.stdin.as_mut().expect("stdin");
         writeln!(stdin, "{line}").expect("the peer listens");
     }
 
     /// As a crash or a pulled plug of the sender's machine does it.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

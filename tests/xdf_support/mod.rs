@@ -2,25 +2,25 @@
 //! Writes XDF recordings, right ones and wrong ones.
 #![allow(dead_code)]
 
-pub const BOUNDARY: [u8; 16] = [
+pub(crate) const BOUNDARY: [u8; 16] = [
     0x43, 0xA5, 0x46, 0xDC, 0xCB, 0xF5, 0x41, 0x0F, 0xB3, 0x0E, 0xD5, 0x46, 0x73, 0x83, 0xCB, 0xE4,
 ];
 
-pub enum Sample<'a> {
+pub(crate) enum Sample<'a> {
     Bytes(Vec<u8>),
     Texts(&'a [&'a str]),
 }
 
 /// A recording in the making.
 #[derive(Default, Clone)]
-pub struct Xdf {
+pub(crate) struct Xdf {
     pub bytes: Vec<u8>,
     /// Bytes that lengths are written with at least: 1, 4 or 8.
     pub width: u8,
 }
 
 impl Xdf {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut xdf = Self {
             bytes: b"XDF:".to_vec(),
             width: 1,
@@ -43,7 +43,7 @@ impl Xdf {
         out
     }
 
-    pub fn chunk(&mut self, tag: u16, content: &[u8]) {
+    pub(crate) fn chunk(&mut self, tag: u16, content: &[u8]) {
         let length = self.length(content.len() + 2);
         self.bytes.extend(length);
         self.bytes.extend(tag.to_le_bytes());
@@ -54,11 +54,11 @@ impl Xdf {
         self.chunk(tag, &[&id.to_le_bytes(), content].concat());
     }
 
-    pub fn stream(&mut self, id: u32, name: &str, channels: usize, format: &str, rate: f64) {
+    pub(crate) fn stream(&mut self, id: u32, name: &str, channels: usize, format: &str, rate: f64) {
         self.stream_with(id, name, channels, format, rate, "");
     }
 
-    pub fn stream_with(
+    pub(crate) fn stream_with(
         &mut self,
         id: u32,
         name: &str,
@@ -77,7 +77,7 @@ impl Xdf {
         self.of(2, id, xml.as_bytes());
     }
 
-    pub fn samples(&mut self, id: u32, samples: &[(Option<f64>, Sample)]) {
+    pub(crate) fn samples(&mut self, id: u32, samples: &[(Option<f64>, Sample)]) {
         let mut content = self.length(samples.len());
         for (stamp, sample) in samples {
             match stamp {
@@ -101,7 +101,7 @@ impl Xdf {
     }
 
     /// Samples of one float32 channel.
-    pub fn floats(&mut self, id: u32, samples: &[(f64, f32)]) {
+    pub(crate) fn floats(&mut self, id: u32, samples: &[(f64, f32)]) {
         let samples: Vec<_> = samples
             .iter()
             .map(|(t, v)| (Some(*t), Sample::Bytes(v.to_le_bytes().to_vec())))
@@ -109,15 +109,15 @@ impl Xdf {
         self.samples(id, &samples);
     }
 
-    pub fn offset(&mut self, id: u32, time: f64, value: f64) {
+    pub(crate) fn offset(&mut self, id: u32, time: f64, value: f64) {
         self.of(4, id, &[time.to_le_bytes(), value.to_le_bytes()].concat());
     }
 
-    pub fn boundary(&mut self) {
+    pub(crate) fn boundary(&mut self) {
         self.chunk(5, &BOUNDARY);
     }
 
-    pub fn footer(&mut self, id: u32, samples: usize) {
+    pub(crate) fn footer(&mut self, id: u32, samples: usize) {
         let xml = format!("<info><sample_count>{samples}</sample_count></info>");
         self.of(6, id, xml.as_bytes());
     }

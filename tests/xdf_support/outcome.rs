@@ -5,7 +5,7 @@
 use xdf::{Causal, Corrector, Error, Event, Parser, Values};
 
 #[derive(Debug, PartialEq)]
-pub enum Item {
+pub(crate) enum Item {
     /// Samples of one stream with nothing in between; how they were batched is left out.
     Samples {
         id: u32,
@@ -22,7 +22,7 @@ pub enum Item {
 ///
 /// # Panics
 /// When the parser does, or gives samples without values.
-pub fn outcome(
+pub(crate) fn outcome(
     mut parser: Parser,
     data: &[u8],
     mut piece: impl FnMut() -> usize,
@@ -84,7 +84,7 @@ pub fn outcome(
 ///
 /// # Panics
 /// When the parser or a correction does, or when two ways of reading differ.
-pub fn check(data: &[u8], mut piece: impl FnMut() -> usize) -> usize {
+pub(crate) fn check(data: &[u8], mut piece: impl FnMut() -> usize) -> usize {
     let whole = outcome(Parser::default(), data, || usize::MAX);
     assert_eq!(whole, outcome(Parser::default(), data, &mut piece));
     let headers = outcome(Parser::headers_only(), data, || usize::MAX);

@@ -65,7 +65,7 @@ pub(super) struct Affine {
 
 impl Affine {
     #[inline(always)]
-    pub fn apply(&self, i: f32, j: f32) -> (f32, f32) {
+    pub(crate) fn apply(&self, i: f32, j: f32) -> (f32, f32) {
         (
             self.origin.0 + self.dx.0 * i + self.dy.0 * j,
             self.origin.1 + self.dx.1 * i + self.dy.1 * j,
@@ -73,7 +73,7 @@ impl Affine {
     }
 
     /// First `by` is added to both source coordinates, then they are multiplied.
-    pub fn shifted(&self, by: f32, times: f32) -> Self {
+    pub(crate) fn shifted(&self, by: f32, times: f32) -> Self {
         Self {
             origin: ((self.origin.0 + by) * times, (self.origin.1 + by) * times),
             dx: (self.dx.0 * times, self.dx.1 * times),
@@ -92,7 +92,7 @@ pub(super) struct Roi {
 
 impl Roi {
     /// The square around a whole picture, wider sides padded.
-    pub fn letterbox(size: (usize, usize)) -> Self {
+    pub(crate) fn letterbox(size: (usize, usize)) -> Self {
         let (width, height) = (size.0 as f32, size.1 as f32);
         Self {
             center: (width / 2.0, height / 2.0),
@@ -103,7 +103,7 @@ impl Roi {
 
     /// A square around a face: `scale` times the longer side of `face`, turned so that
     /// the line from `eyes.0` (left in the picture) to `eyes.1` is level.
-    pub fn around_face(face: &Rect, eyes: ((f32, f32), (f32, f32)), scale: f32) -> Self {
+    pub(crate) fn around_face(face: &Rect, eyes: ((f32, f32), (f32, f32)), scale: f32) -> Self {
         let (left, right) = eyes;
         let angle = (right.1 - left.1).atan2(right.0 - left.0);
         Self {
@@ -114,7 +114,7 @@ impl Roi {
     }
 
     /// From 0–1 across and down the square to the picture.
-    pub fn point(&self, u: f32, v: f32) -> (f32, f32) {
+    pub(crate) fn point(&self, u: f32, v: f32) -> (f32, f32) {
         let (sin, cos) = self.angle.sin_cos();
         let (u, v) = ((u - 0.5) * self.side, (v - 0.5) * self.side);
         (
@@ -127,7 +127,7 @@ impl Roi {
     ///
     /// The networks were trained on crops whose pixel i lies at i/size of the side
     /// (not at its middle); the same is done here.
-    pub fn map(&self, size: usize) -> Affine {
+    pub(crate) fn map(&self, size: usize) -> Affine {
         let (sin, cos) = self.angle.sin_cos();
         let step = self.side / size as f32;
         Affine {

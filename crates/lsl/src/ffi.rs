@@ -5,29 +5,30 @@
 use std::ffi::{c_char, c_double, c_int, c_ulong, c_void};
 
 #[repr(C)]
-pub struct InfoOpaque(c_void);
+pub(crate) struct InfoOpaque(c_void);
 #[repr(C)]
-pub struct InletOpaque(c_void);
+pub(crate) struct InletOpaque(c_void);
 #[repr(C)]
 pub struct OutletOpaque(c_void);
 #[repr(C)]
-pub struct ResolverOpaque(c_void);
+pub(crate) struct ResolverOpaque(c_void);
 #[repr(C)]
-pub struct XmlOpaque(c_void);
+pub(crate) struct XmlOpaque(c_void);
 
-pub type Info = *mut InfoOpaque;
-pub type Inlet = *mut InletOpaque;
-pub type Outlet = *mut OutletOpaque;
-pub type Resolver = *mut ResolverOpaque;
-pub type Xml = *mut XmlOpaque;
+pub(crate) type Info = *mut InfoOpaque;
+pub(crate) type Inlet = *mut InletOpaque;
+pub(crate) type Outlet = *mut OutletOpaque;
+pub(crate) type Resolver = *mut ResolverOpaque;
+pub(crate) type Xml = *mut XmlOpaque;
 type Str = *const c_char;
 
-pub type PullChunk<T> =
+pub(crate) type PullChunk<T> =
     unsafe extern "C" fn(Inlet, *mut T, *mut f64, c_ulong, c_ulong, c_double, *mut i32) -> c_ulong;
-pub type PushChunk<T> = unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
+pub(crate) type PushChunk<T> =
+    unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
 
-pub const ERROR_TIMEOUT: i32 = -1;
-pub const ERROR_LOST: i32 = -2;
+pub(crate) const ERROR_TIMEOUT: i32 = -1;
+pub(crate) const ERROR_LOST: i32 = -2;
 
 macro_rules! table {
     (

@@ -4,25 +4,25 @@
 
 use stream_info::{Description, Format, shortened};
 
-pub const MAX_CHANNELS: usize = 4096;
+pub(crate) const MAX_CHANNELS: usize = 4096;
 /// Samples per second, of a stream of regular rate.
-pub const MAX_RATE: f64 = 200_000.0;
+pub(crate) const MAX_RATE: f64 = 200_000.0;
 /// One sample a day; liblsl makes a buffer of no samples of much slower ones.
-pub const MIN_RATE: f64 = 1e-5;
+pub(crate) const MIN_RATE: f64 = 1e-5;
 /// Bytes of samples per second: liblsl sets space for several seconds aside.
 const MAX_FLOW: f64 = (32u32 << 20) as f64;
 /// Bytes of a name, a type and the like.
-pub const MAX_TEXT: usize = 4096;
+pub(crate) const MAX_TEXT: usize = 4096;
 /// Bytes of a stream's whole XML.
-pub const MAX_XML: usize = 4 << 20;
+pub(crate) const MAX_XML: usize = 4 << 20;
 /// Seconds by which stamps can be late by the stream's own word.
-pub const MAX_OFFSET: f64 = 3600.0;
+pub(crate) const MAX_OFFSET: f64 = 3600.0;
 /// liblsl's space for one string.
 const STRING: usize = 32;
 
 /// The numbers of a description, as liblsl read them and as they were written.
 #[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
+pub(crate) struct Claim<'a> {
     pub channels: i32,
     pub channels_text: &'a str,
     pub rate: f64,
@@ -31,7 +31,7 @@ pub struct Claim<'a> {
 }
 
 /// Bytes that liblsl needs for a value.
-pub fn value_size(format: Format) -> usize {
+pub(crate) fn value_size(format: Format) -> usize {
     match format {
         Format::Text => STRING,
         other => other.size(),
@@ -42,7 +42,7 @@ pub fn value_size(format: Format) -> usize {
 ///
 /// # Errors
 /// Names what was found and the limit.
-pub fn check(claim: &Claim) -> Result<Format, String> {
+pub(crate) fn check(claim: &Claim) -> Result<Format, String> {
     let format = claim
         .format
         .ok_or("has a channel format that is not known".to_string())?;
@@ -83,7 +83,7 @@ pub fn check(claim: &Claim) -> Result<Format, String> {
 ///
 /// # Errors
 /// Names what differs.
-pub fn agrees(short: &Description, full: &Description) -> Result<(), String> {
+pub(crate) fn agrees(short: &Description, full: &Description) -> Result<(), String> {
     let differs = |what: &str, short: &dyn std::fmt::Display, full: &dyn std::fmt::Display| {
         Err(format!(
             "was found with {what} {} but describes itself with {what} {}; both must be the same",

@@ -157,7 +157,7 @@ fn line(answer: &Answer) -> Value {
     Value::Object(map)
 }
 
-pub fn answer(options: &Options) -> Result<(), Failure> {
+pub(crate) fn answer(options: &Options) -> Result<(), Failure> {
     let mut recording = Recording::open(options)?;
     let mut estimator = recording.estimator(options)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -174,7 +174,7 @@ pub fn answer(options: &Options) -> Result<(), Failure> {
     out.flush().map_err(Failure::io("standard output"))
 }
 
-pub fn windows(options: &Options) -> Result<(), Failure> {
+pub(crate) fn windows(options: &Options) -> Result<(), Failure> {
     let end = options
         .end
         .ok_or_else(|| Failure::Usage("expected --end CHUNK".into()))?;

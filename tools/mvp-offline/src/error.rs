@@ -3,7 +3,7 @@ use std::io;
 
 /// Why the program ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     #[error("{0}; see mvp-offline --help")]
     Usage(String),
     /// What came in is not what was expected.
@@ -18,13 +18,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 
     /// Whoever read the output has seen enough: no reason to complain.
-    pub fn is_broken_pipe(&self) -> bool {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 }

@@ -33,7 +33,7 @@ impl Rows {
     }
 }
 
-pub fn condition(options: Options) -> Result<(), Failure> {
+pub(crate) fn condition(options: Options) -> Result<(), Failure> {
     let specs = InputSpecs::read(&options.model)?;
     let (name, rate) = match &options.signals[..] {
         [one] => one,
@@ -94,7 +94,7 @@ pub fn condition(options: Options) -> Result<(), Failure> {
     }))
 }
 
-pub fn units(options: Options) -> Result<(), Failure> {
+pub(crate) fn units(options: Options) -> Result<(), Failure> {
     let spec = InputSpecs::read(&options.model)?.video.ok_or_else(|| {
         Failure::Input(format!(
             "{}: expected a [video] table with rate, max-gap, min-confidence and units, found none",

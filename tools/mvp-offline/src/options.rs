@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// How a signal's samples came.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Format {
+pub(crate) struct Format {
     /// Ends of an integer sample format.
     pub full_scale: Option<[f64; 2]>,
     /// Before the first sample at or after these instants (ns) some are missing.
@@ -19,7 +19,7 @@ pub struct Format {
 }
 
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// Bundle or manifest.
     pub model: PathBuf,
     /// Names, and rates in Hz where they stand beside.
@@ -40,7 +40,7 @@ pub struct Options {
 
 /// What a command takes besides a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     Condition,
     Units,
     Answer,
@@ -48,7 +48,10 @@ pub enum Command {
 }
 
 impl Options {
-    pub fn parse(command: Command, mut parser: lexopt::Parser) -> Result<Option<Self>, Failure> {
+    pub(crate) fn parse(
+        command: Command,
+        mut parser: lexopt::Parser,
+    ) -> Result<Option<Self>, Failure> {
         use Command::{Answer, Condition, Units, Windows};
         let mut model = None;
         let mut options = Self {
@@ -170,7 +173,7 @@ impl Options {
     }
 
     /// One line of JSON where `--counts` says, or on standard error.
-    pub fn tell(&self, counts: &serde_json::Value) -> Result<(), Failure> {
+    pub(crate) fn tell(&self, counts: &serde_json::Value) -> Result<(), Failure> {
         match &self.counts {
             Some(path) => std::fs::write(path, format!("{counts}\n"))
                 .map_err(Failure::io(path.display().to_string())),

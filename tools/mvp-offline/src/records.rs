@@ -11,7 +11,7 @@ const LONGEST: u64 = 48 * 3600 * 1_000_000_000;
 
 /// Records of `columns` numbers each.
 #[derive(Debug, Clone)]
-pub struct Records {
+pub(crate) struct Records {
     times: Vec<u64>,
     values: Vec<f64>,
     columns: usize,
@@ -19,7 +19,7 @@ pub struct Records {
 
 impl Records {
     /// Reads to the end; `name` is how errors call the source.
-    pub fn read(mut source: impl Read, name: &str, columns: usize) -> Result<Self, Failure> {
+    pub(crate) fn read(mut source: impl Read, name: &str, columns: usize) -> Result<Self, Failure> {
         let mut bytes = Vec::new();
         source
             .read_to_end(&mut bytes)
@@ -59,19 +59,19 @@ impl Records {
         Ok(records)
     }
 
-    pub fn open(path: &Path, columns: usize) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path, columns: usize) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let file = std::fs::File::open(path).map_err(Failure::io(name.clone()))?;
         Self::read(file, &name, columns)
     }
 
     /// Record `i`: its time and its numbers.
-    pub fn get(&self, i: usize) -> Option<(u64, &[f64])> {
+    pub(crate) fn get(&self, i: usize) -> Option<(u64, &[f64])> {
         let time = *self.times.get(i)?;
         Some((time, &self.values[i * self.columns..][..self.columns]))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &[f64])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &[f64])> {
         self.times
             .iter()
             .copied()
@@ -79,7 +79,7 @@ impl Records {
     }
 
     /// The latest time.
-    pub fn last(&self) -> Option<u64> {
+    pub(crate) fn last(&self) -> Option<u64> {
         self.times.iter().copied().max()
     }
 }
