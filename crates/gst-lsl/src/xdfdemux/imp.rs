@@ -56,7 +56,7 @@ use crate::stream::{caps, events};
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::UniqueFlowCombiner;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 use xdf::{Event, Header, Parser, Values};
@@ -541,7 +541,7 @@ impl XdfDemux {
         }
         if let Some(film) = &session.film {
             let names = map.streams.iter().map(|(_, h)| &*h.description.name);
-            map.origin = self.begin_of_film(film, map.film, names)?;
+            map.origin = self.begin_of_film(film, &map.films, names)?;
         }
         session.origin = Some(map.origin);
         // A little more than measured: times are rounded.
@@ -567,10 +567,29 @@ impl XdfDemux {
     fn begin_of_film<'a>(
         &self,
         film: &str,
-        begin: Option<f64>,
+        begins: &[(u32, f64)],
         streams: impl Iterator<Item = &'a str>,
     ) -> Result<f64, gst::FlowError> {
-        begin.ok_or_else(|| {
+        if let [(id, begin), others @ ..] = begins
+            && !others.is_empty()
+        {
+            let others: Vec<_> = others
+                .iter()
+                .map(|(id, other)| format!("stream {id} begins {:+.3} s from it", other - begin))
+                .collect();
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "film={film}: {} recorded streams of this name have frames. The first in the \
+                     file, stream {id}, says time zero; {}. Record each camera, and each start \
+                     of one, under a name of its own",
+                    begins.len(),
+                    others.join(", ")
+                )
+            );
+        }
+        begins.first().map(|(_, begin)| *begin).ok_or_else(|| {
             let streams: Vec<_> = streams.collect();
             gst::element_imp_error!(
                 self,
@@ -806,13 +825,16 @@ impl XdfDemux {
         let mut held = std::mem::take(&mut session.held);
         let film = session.film.clone();
         let mut origin = f64::INFINITY;
-        let mut begin = None;
+        let mut films = BTreeMap::<usize, Film>::new();
         for h in &mut held {
             let stream = &mut session.streams[h.stream];
             let d = stream.description();
-            let mut frames = (film.as_ref() == Some(&d.name))
-                .then(|| Film::of(d))
-                .flatten();
+            if film.as_ref() == Some(&d.name)
+                && let Some(frames) = Film::of(d)
+            {
+                films.entry(h.stream).or_insert(frames);
+            }
+            let mut frames = films.get_mut(&h.stream);
             for (i, stamp) in h.stamps.iter().enumerate() {
                 if let Some(time) = plausible(stream.correct(*stamp)) {
                     origin = origin.min(time);
@@ -821,11 +843,12 @@ impl XdfDemux {
                     }
                 }
             }
-            begin = begin.or_else(|| frames?.begin());
         }
         if let Some(film) = &film {
             let names = session.streams.iter().map(|s| &*s.description().name);
-            origin = self.begin_of_film(film, begin, names)?;
+            let begin = |(i, film): (&usize, &Film)| Some((session.streams[*i].id, film.begin()?));
+            let begins: Vec<_> = films.iter().filter_map(begin).collect();
+            origin = self.begin_of_film(film, &begins, names)?;
         }
         if !origin.is_finite() {
             return Ok(());

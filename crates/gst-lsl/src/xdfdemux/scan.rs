@@ -2,7 +2,7 @@
 //! A first look at a whole recording: who is in it, how the clocks ran, where what is.
 
 use super::film::Film;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use xdf::{Corrector, Error, Event, Header, Offset, Parser, Resume};
 
 /// The index is thinned out beyond this many points.
@@ -39,8 +39,9 @@ pub struct Map {
     pub lag: f64,
     points: Vec<Point>,
     pub damages: Vec<(u64, String)>,
-    /// Where the film begins, seconds on the recorder's clock.
-    pub film: Option<f64>,
+    /// Where each stream of the film's frames says that the film begins, seconds on the
+    /// recorder's clock, in the order of the file.
+    pub films: Vec<(u32, f64)>,
     /// Has read every description.
     pub parser: Parser,
 }
@@ -119,11 +120,11 @@ impl Map {
             lag: 0.0,
             points: Vec::new(),
             damages: Vec::new(),
-            film: None,
+            films: Vec::new(),
             parser: Parser::default(),
         };
         let mut intervals = HashMap::new();
-        let mut frames = HashMap::new();
+        let mut frames = HashMap::<u32, Film>::new();
         let mut late = HashMap::new();
         let mut newest = f64::NEG_INFINITY;
         let mut spacing = SPACING;
@@ -193,7 +194,8 @@ impl Map {
             _ => (),
         })?;
         map.parser = parser;
-        map.film = frames.values().find_map(Film::begin);
+        let begin = |(id, _): &(u32, Header)| Some((*id, frames.get(id)?.begin()?));
+        map.films = map.streams.iter().filter_map(begin).collect();
         if !map.origin.is_finite() {
             (map.origin, map.end) = (0.0, 0.0);
         }
@@ -207,7 +209,7 @@ impl Map {
 
     /// Sets the parser to the last place from which nothing is missing that is at `time`
     /// (ns since the origin) or later. Gives the life that each stream's clock is in.
-    pub fn seek(&mut self, time: u64) -> HashMap<u32, usize> {
+    pub fn seek(&mut self, time: u64) -> BTreeMap<u32, usize> {
         let time = self.origin + time as f64 / 1e9;
         // A sample of low rate reaches beyond its stamp.
         let slowest = self
@@ -225,7 +227,7 @@ impl Map {
             }
             None => {
                 self.parser.rewind();
-                HashMap::new()
+                BTreeMap::new()
             }
         }
     }
