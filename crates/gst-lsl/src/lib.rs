@@ -7,6 +7,7 @@ mod lsldeviceprovider;
 mod lslsink;
 mod lslsrc;
 pub mod stream;
+mod writer;
 mod xdfdemux;
 
 use gst::glib;

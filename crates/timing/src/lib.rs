@@ -26,4 +26,5 @@ pub use envelope::Envelope;
 pub use gate::Gate;
 pub use latency::{GUESS, SenderAge};
 pub use offset::{ClockFit, Measurement, OffsetModel, Outcome};
+pub use spacing::Spacing;
 pub use timeline::{Config, Mode, Notice, Source, Stamped, Timeline};

@@ -39,10 +39,11 @@
 use super::{
     OnLost, TimestampSource,
     receiver::{self, Connected, Item, Next, Reading, Receiver, Shared},
-    stream::{Before, Counters, Out, RunningTime, Stream},
+    stream::{Before, Counters, RunningTime, Stream},
 };
 use crate::clock::PipelineClock;
 use crate::stream::{caps, events};
+use crate::writer::Out;
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{
     prelude::*,
@@ -620,7 +621,7 @@ impl LslSrc {
                 return Err(gst::FlowError::Flushing);
             }
             // First what is ready, in order.
-            while let Some(out) = session.stream.as_mut().and_then(|s| s.out.pop_front()) {
+            while let Some(out) = session.stream.as_mut().and_then(|s| s.writer.pop()) {
                 match out {
                     Out::Buffer(buffer) => return Ok(buffer),
                     Out::Gap(start, duration) => {
@@ -657,7 +658,11 @@ impl LslSrc {
                 reading = stream.reading();
             }
             self.tell(session, settings, shared, latency_changed);
-            if session.stream.as_ref().is_some_and(|s| !s.out.is_empty()) {
+            if session
+                .stream
+                .as_ref()
+                .is_some_and(|s| !s.writer.is_empty())
+            {
                 continue;
             }
 
@@ -669,7 +674,7 @@ impl LslSrc {
                 Next::Item(item) => item,
             };
             let latency_changed = self.handle(session, item, settings);
-            if session.stream.as_ref().is_none_or(|s| s.out.is_empty()) {
+            if session.stream.as_ref().is_none_or(|s| s.writer.is_empty()) {
                 // Else at the buffer that leaves next.
                 self.publish(session, shared);
             }

@@ -2,7 +2,7 @@
 //! From received samples to buffers: one connection's data, in the streaming thread.
 
 use super::receiver::{Connected, Reading};
-use crate::stream::caps::lsl_stamp;
+use crate::writer::{LONGEST, Placed, SampleWriter, Written};
 use lsl::Chunk;
 use std::collections::VecDeque;
 use stream_info::Format;
@@ -27,12 +27,6 @@ pub trait RunningTime {
     fn floor(&self) -> i64;
 }
 
-pub enum Out {
-    Buffer(gst::Buffer),
-    /// Nothing was taken between these two running times.
-    Gap(u64, u64),
-}
-
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Counters {
     pub samples: u64,
@@ -44,15 +38,12 @@ pub struct Counters {
     pub resets: u64,
 }
 
-/// A buffer in the making.
-struct Open {
-    bytes: Vec<u8>,
-    samples: u64,
-    first: i64,
-    last: i64,
-    raw: f64,
-    /// LSL time at which it was begun.
-    since: f64,
+impl Counters {
+    fn add(&mut self, written: Written) {
+        self.samples += written.samples;
+        self.buffers += written.buffers;
+        self.gaps += written.gaps;
+    }
 }
 
 pub struct Stream {
@@ -60,11 +51,9 @@ pub struct Stream {
     pub timeline: Timeline,
     /// Bytes of a sample of numbers; text samples have their own lengths.
     stride: Option<usize>,
-    /// Received; from `placed` on not yet placed in time.
-    held: Vec<u8>,
-    placed: usize,
+    /// Bytes of the text samples that are not yet placed in time.
     held_lengths: VecDeque<usize>,
-    open: Option<Open>,
+    pub writer: SampleWriter,
     chunk: f64,
     chunk_samples: u64,
     /// How long what is taken now may have lain unread, seconds.
@@ -72,16 +61,9 @@ pub struct Stream {
     /// When something was taken last, and the usual time from one to the next.
     taken: Option<f64>,
     pace: f64,
-    last: Option<i64>,
-    /// Everything before this running time was sent or said to be empty.
-    position: i64,
-    discont: bool,
     last_age_arrival: f64,
     pub age: SenderAge,
-    pub out: VecDeque<Out>,
     stamped: Vec<Stamped>,
-    /// The name of the sender's own stamps.
-    stamp: gst::Caps,
 }
 
 /// What carries over from one connection to the next.
@@ -100,33 +82,30 @@ impl Stream {
             .format
             .filter(|f| *f != Format::Text)
             .map(|f| f.size() * connected.channels.len());
+        let chunk_samples = ((chunk * d.rate.hz() + 1e-6) as u64).max(1);
+        let longest = LONGEST.max((chunk * SECOND) as i64);
+        let mut writer = SampleWriter::new(longest, chunk_samples);
+        writer.resume(before.position, before.discont);
         Self {
             stride,
             timeline,
-            held: Vec::new(),
-            placed: 0,
             held_lengths: VecDeque::new(),
-            open: None,
+            writer,
             chunk,
             waited: 0.0,
             taken: None,
             pace: 0.0,
-            chunk_samples: ((chunk * d.rate.hz() + 1e-6) as u64).max(1),
-            last: None,
-            position: before.position,
-            discont: before.discont,
+            chunk_samples,
             last_age_arrival: f64::NEG_INFINITY,
             age: before.age,
-            out: VecDeque::new(),
             stamped: Vec::new(),
-            stamp: lsl_stamp(),
             connected,
         }
     }
 
     pub fn into_before(self) -> Before {
         Before {
-            position: self.position,
+            position: self.writer.position(),
             discont: true,
             age: self.age,
         }
@@ -138,8 +117,7 @@ impl Stream {
 
     /// The next buffer starts after a loss.
     pub fn mark_lost(&mut self) {
-        self.discont = true;
-        self.last = None;
+        self.writer.mark_lost();
     }
 
     /// The pipeline plays again after a pause that began at running time `paused`; what was
@@ -148,12 +126,12 @@ impl Stream {
     pub fn resumed(&mut self, paused: i64, counters: &mut Counters) -> i64 {
         self.close(counters);
         self.mark_lost();
-        let sent = self.position;
+        let sent = self.writer.position();
         if sent - paused < SECOND as i64 {
             sent
         } else {
             // Not a pause: somebody set running time back.
-            self.position = 0;
+            self.writer.resume(0, true);
             0
         }
     }
@@ -184,18 +162,13 @@ impl Stream {
         let (all, wanted) = (d.channels, &self.connected.channels);
         match self.stride {
             Some(_) if wanted.len() == all && wanted.iter().enumerate().all(|(i, c)| i == *c) => {
-                if self.held.is_empty() {
-                    self.held = chunk.bytes;
-                } else {
-                    self.held.extend_from_slice(&chunk.bytes);
-                }
+                self.writer.feed(chunk.bytes);
             }
             Some(_) => {
                 let size = d.format.map_or(1, Format::size);
                 for sample in chunk.bytes.chunks_exact(size * all) {
                     for &c in wanted {
-                        self.held
-                            .extend_from_slice(&sample[c * size..(c + 1) * size]);
+                        self.writer.feed_slice(&sample[c * size..(c + 1) * size]);
                     }
                 }
             }
@@ -213,7 +186,7 @@ impl Stream {
                         .map(|&c| String::from_utf8_lossy(sample[c]))
                         .collect::<Vec<_>>()
                         .join("\n");
-                    self.held.extend_from_slice(text.as_bytes());
+                    self.writer.feed_slice(text.as_bytes());
                     self.held_lengths.push_back(text.len());
                 }
             }
@@ -224,11 +197,8 @@ impl Stream {
         self.pace += (since.min(SLOW) - self.pace) * PACE_WEIGHT;
         self.timeline.push(&chunk.stamps, arrival);
         let changed = self.place(time, counters);
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|o| arrival - o.since >= self.chunk)
-        {
+        let since = self.writer.open_since();
+        if since.is_some_and(|since| arrival - since >= self.chunk) {
             self.close(counters);
         }
         changed
@@ -245,16 +215,16 @@ impl Stream {
     ) -> bool {
         self.timeline.poll(now);
         let changed = self.place(time, counters);
-        if let Some(open) = &self.open {
-            if now - open.since >= self.chunk {
+        if let Some(since) = self.writer.open_since() {
+            if now - since >= self.chunk {
                 self.close(counters);
             }
         } else if !self.timeline.holds() {
             let interval = self.timeline.interval().unwrap_or(0.0) * SECOND;
             let until = time.at(now) - latency as i64;
-            self.position = self.position.max(time.floor());
-            if (until - self.position) as f64 >= GAP.max(1.5 * interval) {
-                self.gap(until);
+            self.writer.pass(time.floor());
+            if (until - self.writer.position()) as f64 >= GAP.max(1.5 * interval) {
+                self.writer.gap(until);
             }
         }
         changed
@@ -262,8 +232,8 @@ impl Stream {
 
     /// Seconds until [`Stream::tick`] must be called even if nothing arrives.
     pub fn deadline(&self, now: f64) -> f64 {
-        if let Some(open) = &self.open {
-            (open.since + self.chunk - now).max(0.0)
+        if let Some(since) = self.writer.open_since() {
+            (since + self.chunk - now).max(0.0)
         } else if self.timeline.holds() {
             0.02
         } else {
@@ -278,33 +248,22 @@ impl Stream {
         self.close(counters);
     }
 
-    fn gap(&mut self, until: i64) {
-        let from = self.position.max(0);
-        if until > from {
-            self.out
-                .push_back(Out::Gap(from as u64, (until - from) as u64));
-            self.position = until;
-        }
-    }
-
     /// Moves the samples that have a time now into buffers.
     fn place(&mut self, time: &impl RunningTime, counters: &mut Counters) -> bool {
         let mut stamped = std::mem::take(&mut self.stamped);
         self.timeline.drain(&mut stamped);
+        // Samples of text, and of a stream that sends events, have no common interval.
         let interval = self.timeline.interval().map(|i| i * SECOND);
+        let interval = interval.filter(|_| self.stride.is_some() && self.regular());
         let mut latency_changed = false;
-        // Bytes behind `placed` that belong to the open buffer.
-        let mut ours = 0;
         for s in stamped.drain(..) {
             let size = match self.stride {
                 Some(stride) => stride,
                 None => self.held_lengths.pop_front().unwrap_or(0),
             };
-            let size = size.min(self.held.len() - self.placed - ours);
             let pts = s.local.map(|local| time.at(local));
             let Some(pts) = pts.filter(|pts| *pts >= time.floor()) else {
-                self.fill(&mut ours);
-                self.placed += size;
+                self.writer.skip(size);
                 counters.dropped += 1;
                 counters.strays += u64::from(s.stray);
                 continue;
@@ -316,105 +275,23 @@ impl Stream {
                 let age = s.arrival - self.waited - local;
                 latency_changed |= self.age.push(age, s.arrival);
             }
-            let jump = match (self.last, interval) {
-                (Some(last), Some(interval)) => {
-                    let step = (pts - last) as f64;
-                    step > 1.5 * interval || step < -0.5 * interval
-                }
-                _ => false,
+            let sample = Placed {
+                time: pts,
+                raw: s.raw,
+                discont: s.discont,
+                since: s.arrival - self.waited,
             };
-            let split = jump || s.discont;
-            if !split && let Some(open) = &mut self.open {
-                ours += size;
-                open.samples += 1;
-                open.last = pts;
-            } else {
-                self.fill(&mut ours);
-                self.close(counters);
-                if split || self.discont {
-                    self.discont = true;
-                    counters.gaps += u64::from(split);
-                    if interval.is_some_and(|i| (pts - self.position) as f64 > 1.5 * i) {
-                        self.gap(pts);
-                    }
-                }
-                ours = size;
-                self.open = Some(Open {
-                    bytes: Vec::new(),
-                    samples: 1,
-                    first: pts,
-                    last: pts,
-                    raw: s.raw,
-                    since: s.arrival - self.waited,
-                });
-            }
-            self.last = Some(pts);
-            if !self.regular() {
-                self.fill(&mut ours);
-                self.close(counters);
-            }
+            self.writer.place(size, sample, interval);
         }
         self.stamped = stamped;
-        self.fill(&mut ours);
-        if self.placed > self.held.len() / 2 {
-            self.held.drain(..self.placed);
-            self.placed = 0;
-        }
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|o| o.samples >= self.chunk_samples)
-        {
-            self.close(counters);
-        }
+        self.writer.settle();
+        counters.add(self.writer.take_written());
         latency_changed
-    }
-
-    /// Moves the next `ours` bytes into the open buffer.
-    fn fill(&mut self, ours: &mut usize) {
-        let Some(open) = &mut self.open else { return };
-        if open.bytes.is_empty() && self.placed == 0 && *ours == self.held.len() {
-            // The rule: what was read together is one buffer.
-            open.bytes = std::mem::take(&mut self.held);
-        } else {
-            let until = self.placed + *ours;
-            open.bytes.extend_from_slice(&self.held[self.placed..until]);
-            self.placed = until;
-        }
-        *ours = 0;
     }
 
     /// Finishes the buffer in the making.
     fn close(&mut self, counters: &mut Counters) {
-        let Some(open) = self.open.take() else { return };
-        let duration = self
-            .timeline
-            .interval()
-            .map(|i| (open.last - open.first).max(0) + (i * SECOND) as i64);
-        let mut buffer = gst::Buffer::from_mut_slice(open.bytes);
-        {
-            let buffer = buffer.make_mut();
-            let pts = gst::ClockTime::from_nseconds(open.first.max(0) as u64);
-            buffer.set_pts(pts);
-            buffer.set_duration(duration.map(|d| gst::ClockTime::from_nseconds(d as u64)));
-            if std::mem::take(&mut self.discont) {
-                buffer.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
-            }
-            let raw = open.raw * SECOND;
-            if raw >= 0.0 && raw < u64::MAX as f64 {
-                gst::ReferenceTimestampMeta::add(
-                    buffer,
-                    &self.stamp,
-                    gst::ClockTime::from_nseconds(raw.round() as u64),
-                    gst::ClockTime::NONE,
-                );
-            }
-        }
-        self.position = self
-            .position
-            .max(open.first.saturating_add(duration.unwrap_or(0)));
-        counters.samples += open.samples;
-        counters.buffers += 1;
-        self.out.push_back(Out::Buffer(buffer));
+        self.writer.close();
+        counters.add(self.writer.take_written());
     }
 }

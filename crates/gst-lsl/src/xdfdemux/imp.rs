@@ -50,9 +50,10 @@ use super::{
     CAPS,
     film::Film,
     scan::{Failed, Map, plausible},
-    stream::{Out, Placed, Ready, Stream},
+    stream::{Placed, Ready, Stream},
 };
 use crate::stream::{caps, events};
+use crate::writer::Out;
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::UniqueFlowCombiner;
 use std::{
@@ -712,7 +713,7 @@ impl XdfDemux {
 
     /// How far the streams were sent, for the running time after a seek without flush.
     fn note_position(&self, session: &mut Session) {
-        let sent = session.streams.iter().map(|s| s.position).max();
+        let sent = session.streams.iter().map(|s| s.writer.position()).max();
         let mut position = gst::ClockTime::from_nseconds(sent.unwrap_or(0).max(0) as u64);
         if let Some(stop) = session.segment.stop() {
             position = position.min(stop);
@@ -934,8 +935,7 @@ impl XdfDemux {
             stamps: &ready.stamps,
             values: &ready.values,
         };
-        let mut out = Vec::new();
-        stream.cut(&placed, from, until, &mut out);
+        stream.cut(&placed, from, until);
         // What came before the film is not missed.
         if stream.misplaced > 0 && session.film.is_none() && !session.warned_misplaced {
             session.warned_misplaced = true;
@@ -950,27 +950,20 @@ impl XdfDemux {
                 )
             );
         }
-        self.push(session, index, out)?;
+        self.push(session, index)?;
         // The others have nothing until shortly before now.
         let now = (session.newest - session.lag).min(until);
         for other in (0..session.streams.len()).filter(|i| *i != index) {
-            let mut out = Vec::new();
-            session.streams[other].idle(now, &mut out);
-            if !out.is_empty() {
-                self.push(session, other, out)?;
-            }
+            session.streams[other].idle(now);
+            self.push(session, other)?;
         }
         Ok(())
     }
 
-    fn push(
-        &self,
-        session: &mut Session,
-        index: usize,
-        out: Vec<Out>,
-    ) -> Result<(), gst::FlowError> {
-        let stream = &session.streams[index];
-        for out in out {
+    /// Sends what the stream has written.
+    fn push(&self, session: &mut Session, index: usize) -> Result<(), gst::FlowError> {
+        while let Some(out) = session.streams[index].writer.pop() {
+            let stream = &session.streams[index];
             let flow = if stream.pad.check_reconfigure() && !self.agree_on_caps(stream) {
                 Err(gst::FlowError::NotNegotiated)
             } else {

@@ -1,34 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From the samples of one recorded stream to buffers.
 
-use crate::stream::caps::lsl_stamp;
+use crate::writer::{self, LONGEST, SampleWriter};
 use std::collections::VecDeque;
 use stream_info::{Description, Format};
-use timing::{Dejitter, Smoothed};
+use timing::{Dejitter, Smoothed, Spacing};
 use xdf::{Causal, Corrector, Header, Values};
 
-/// Buffers are split where a sample is further, ns, from where the nominal rate puts it.
-const TOLERANCE: f64 = 50_000.0;
-/// Buffers hold at most this long, ns, and about this many bytes.
-const LONGEST: i64 = 500_000_000;
-const LARGEST: usize = 64 << 10;
 /// GAP events are at least this long, ns, so that silence does not make traffic.
 const GAP: i64 = 250_000_000;
-
-pub enum Out {
-    Buffer(gst::Buffer),
-    /// Start and duration, ns, in which nothing was recorded.
-    Gap(u64, u64),
-}
-
-/// A buffer in the making.
-struct Open {
-    bytes: Vec<u8>,
-    samples: u64,
-    first: i64,
-    last: i64,
-    raw: f64,
-}
 
 pub struct Stream {
     pub id: u32,
@@ -47,14 +27,11 @@ pub struct Stream {
     pub offset: f64,
     /// By how much the device stamps late, seconds.
     late: f64,
-    last: Option<i64>,
-    /// All before this time was sent or said to be empty.
-    pub position: i64,
-    pub discont: bool,
+    /// Finds streams that declare a rate and send events.
+    spacing: Option<Spacing>,
+    pub writer: SampleWriter,
     /// Samples without a place: before the origin, or no time at all.
     pub misplaced: u64,
-    /// The name of the sender's own stamps.
-    stamp: gst::Caps,
 }
 
 /// Samples of one stream with their times since the origin, ns.
@@ -101,7 +78,12 @@ impl Stream {
             .format
             .filter(|f| *f != Format::Text)
             .map(|f| f.size() * d.channels);
-        let interval = d.rate.is_regular().then(|| 1e9 / d.rate.hz());
+        // Samples of text have no common interval, whatever rate they declare.
+        let regular = d.rate.is_regular() && stride.is_some();
+        let interval = regular.then(|| 1e9 / d.rate.hz());
+        let spacing = regular.then(|| Spacing::new(d.rate.hz()));
+        let mut writer = SampleWriter::new(LONGEST, u64::MAX);
+        writer.resume(0, true);
         let smoother = (dejitter && interval.is_some() && stride.is_some() && !d.can_drop_samples)
             .then(|| Smoother::new(d.rate.hz()));
         Self {
@@ -115,11 +97,9 @@ impl Stream {
             corrector: None,
             stride,
             interval,
-            last: None,
-            position: 0,
-            discont: true,
+            spacing,
+            writer,
             misplaced: 0,
-            stamp: lsl_stamp(),
         }
     }
 
@@ -139,9 +119,7 @@ impl Stream {
 
     /// Begins anew at `position`, ns.
     pub fn restart(&mut self, position: i64) {
-        self.last = None;
-        self.position = position;
-        self.discont = true;
+        self.writer.resume(position, true);
         if let Some(s) = &mut self.smoother {
             *s = Smoother::new(s.rate);
         }
@@ -149,6 +127,14 @@ impl Stream {
 
     /// Takes samples as they were recorded; gives those that are ready, in the same order.
     pub fn smooth(&mut self, stamps: Vec<f64>, values: Values) -> Ready {
+        // Not `any`: every timestamp is to be seen.
+        let events = self
+            .spacing
+            .as_mut()
+            .is_some_and(|spacing| stamps.iter().filter(|s| spacing.push(**s)).count() > 0);
+        if events {
+            self.interval = None;
+        }
         match (&mut self.smoother, values) {
             (Some(s), Values::Numbers(bytes)) => {
                 s.bytes.extend(bytes);
@@ -157,7 +143,12 @@ impl Stream {
                     // When it came is not in the recording; most stamps say it.
                     s.dejitter.push(stamp, stamp, &mut s.ready);
                 }
-                self.take_ready()
+                if !events {
+                    return self.take_ready();
+                }
+                let ready = self.let_go(None);
+                self.smoother = None;
+                ready
             }
             (_, values) => Ready {
                 smoothed: stamps.clone(),
@@ -200,111 +191,47 @@ impl Stream {
     }
 
     /// Makes buffers of the samples that end after `from` and begin before `until`, ns.
-    pub fn cut(&mut self, placed: &Placed, from: i64, until: i64, out: &mut Vec<Out>) {
+    pub fn cut(&mut self, placed: &Placed, from: i64, until: i64) {
         let channels = self.description().channels;
-        let mut open: Option<Open> = None;
         for (i, time) in placed.times.iter().enumerate() {
+            let sample = match (placed.values, self.stride) {
+                (Values::Numbers(n), Some(stride)) => n
+                    .get(i * stride..(i + 1) * stride)
+                    .map(std::borrow::Cow::Borrowed),
+                (Values::Texts(texts), _) => texts
+                    .get(i * channels..(i + 1) * channels)
+                    .map(|texts| texts.join("\n").into_bytes().into()),
+                _ => None,
+            };
             let Some(time) = time.filter(|t| *t >= 0) else {
                 self.misplaced += 1;
                 continue;
             };
             let end = time + self.interval.map_or(1, |i| i as i64);
-            if end <= from || time >= until {
+            let Some(bytes) = sample.filter(|_| end > from && time < until) else {
                 continue;
-            }
-            let jump = match (self.last, self.interval) {
-                (Some(last), Some(interval)) => {
-                    let step = (time - last) as f64;
-                    step > 1.5 * interval || step < -0.5 * interval
-                }
-                _ => false,
             };
-            self.last = Some(time);
-            let goes_on = open.as_ref().is_some_and(|o| {
-                self.interval.is_some_and(|interval| {
-                    let expected = o.first as f64 + o.samples as f64 * interval;
-                    !jump
-                        && (time as f64 - expected).abs() <= TOLERANCE
-                        && time - o.first < LONGEST
-                        && o.bytes.len() < LARGEST
-                })
-            });
-            if !goes_on {
-                self.close(open.take(), out);
-                if jump {
-                    self.discont = true;
-                    self.gap(time, out);
-                }
-            }
-            let sample = open.get_or_insert_with(|| Open {
-                bytes: Vec::new(),
-                samples: 0,
-                first: time,
-                last: time,
+            self.writer.feed_slice(&bytes);
+            let sample = writer::Placed {
+                time,
                 raw: placed.stamps[i],
-            });
-            sample.samples += 1;
-            sample.last = time;
-            match (placed.values, self.stride) {
-                (Values::Numbers(n), Some(stride)) => {
-                    if let Some(bytes) = n.get(i * stride..(i + 1) * stride) {
-                        sample.bytes.extend_from_slice(bytes);
-                    }
-                }
-                (Values::Texts(texts), _) => {
-                    if let Some(texts) = texts.get(i * channels..(i + 1) * channels) {
-                        sample.bytes.extend(texts.join("\n").into_bytes());
-                    }
-                }
-                _ => (),
-            }
+                discont: false,
+                since: 0.0,
+            };
+            self.writer.place(bytes.len(), sample, self.interval);
         }
-        self.close(open, out);
-    }
-
-    fn close(&mut self, open: Option<Open>, out: &mut Vec<Out>) {
-        let Some(open) = open else { return };
-        let duration = self
-            .interval
-            .map(|interval| open.last - open.first + interval.round() as i64);
-        let mut buffer = gst::Buffer::from_mut_slice(open.bytes);
-        {
-            let buffer = buffer.make_mut();
-            buffer.set_pts(gst::ClockTime::from_nseconds(open.first as u64));
-            buffer.set_duration(duration.map(|d| gst::ClockTime::from_nseconds(d as u64)));
-            if std::mem::take(&mut self.discont) {
-                buffer.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
-            }
-            let raw = open.raw * 1e9;
-            if raw >= 0.0 && raw < u64::MAX as f64 {
-                gst::ReferenceTimestampMeta::add(
-                    buffer,
-                    &self.stamp,
-                    gst::ClockTime::from_nseconds(raw.round() as u64),
-                    gst::ClockTime::NONE,
-                );
-            }
-        }
-        self.position = self.position.max(open.first + duration.unwrap_or(1));
-        out.push(Out::Buffer(buffer));
+        self.writer.settle();
+        self.writer.close();
     }
 
     /// Says that nothing was recorded until `time`, if that is worth an event.
-    pub fn idle(&mut self, time: i64, out: &mut Vec<Out>) {
+    pub fn idle(&mut self, time: i64) {
         if self.holds() {
             return;
         }
         let least = self.interval.map_or(GAP, |i| GAP.max((1.5 * i) as i64));
-        if time - self.position >= least {
-            self.gap(time, out);
-        }
-    }
-
-    fn gap(&mut self, until: i64, out: &mut Vec<Out>) {
-        let from = self.position.max(0);
-        if until > from {
-            out.push(Out::Gap(from as u64, (until - from) as u64));
-            self.position = until;
+        if time - self.writer.position() >= least {
+            self.writer.gap(time);
         }
     }
 }
