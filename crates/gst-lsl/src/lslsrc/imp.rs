@@ -58,6 +58,7 @@ use std::{
     },
     time::Duration,
 };
+use stream_info::Format;
 use timing::{ClockMap, Measurement, Mode, Notice, Timeline};
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -779,7 +780,8 @@ impl LslSrc {
                 TimestampSource::Mapped => timing::Source::Mapped,
                 TimestampSource::Arrival => timing::Source::Arrival,
             },
-            rate: d.rate.is_regular().then(|| d.rate.hz()),
+            // Text has events and no samples, whatever rate it declares.
+            rate: (d.rate.is_regular() && d.format != Some(Format::Text)).then(|| d.rate.hz()),
             dejitter: settings.dejitter && !d.can_drop_samples,
             device_delay: delay,
             same_host: d.hostname == glib::host_name().as_str(),
