@@ -38,12 +38,12 @@
  */
 use super::{
     OnLost, TimestampSource,
-    receiver::{self, Connected, Item, Next, Reading, Receiver, Shared},
-    stream::{Before, Counters, RunningTime, Stream},
+    connection::Connected,
+    receiver::{self, Receiver, Shared},
+    stream::{Counters, RunningTime, Stream},
 };
 use crate::clock::PipelineClock;
-use crate::stream::{caps, events};
-use crate::writer::Out;
+use crate::stream::caps;
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::{
     prelude::*,
@@ -58,8 +58,7 @@ use std::{
     },
     time::Duration,
 };
-use stream_info::Format;
-use timing::{ClockMap, Measurement, Mode, Notice, Timeline};
+use timing::{ClockMap, Measurement, Mode};
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -69,27 +68,27 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-const DEFAULT_RESOLVE_TIMEOUT: u64 = 0;
-const DEFAULT_DATA_TIMEOUT: u64 = 5_000_000_000;
-const DEFAULT_CHUNK_DURATION: u64 = 20_000_000;
-const DEFAULT_DEJITTER: bool = true;
-const DEFAULT_DEVICE_DELAY: i64 = -1;
+pub(super) const DEFAULT_RESOLVE_TIMEOUT: u64 = 0;
+pub(super) const DEFAULT_DATA_TIMEOUT: u64 = 5_000_000_000;
+pub(super) const DEFAULT_CHUNK_DURATION: u64 = 20_000_000;
+pub(super) const DEFAULT_DEJITTER: bool = true;
+pub(super) const DEFAULT_DEVICE_DELAY: i64 = -1;
 /// Offsets of one sender before and after a restart that differ by more, seconds, mean
 /// that its clock started anew.
-const CLOCK_RESET: f64 = 0.05;
+pub(super) const CLOCK_RESET: f64 = 0.05;
 
 #[derive(Debug, Clone)]
-struct Settings {
-    query: Query,
-    channels: Option<String>,
-    resolve_timeout: u64,
-    data_timeout: u64,
-    on_lost: OnLost,
-    chunk_duration: u64,
-    timestamp_source: TimestampSource,
-    dejitter: bool,
-    device_delay: i64,
-    lsl_library: Option<String>,
+pub(super) struct Settings {
+    pub(super) query: Query,
+    pub(super) channels: Option<String>,
+    pub(super) resolve_timeout: u64,
+    pub(super) data_timeout: u64,
+    pub(super) on_lost: OnLost,
+    pub(super) chunk_duration: u64,
+    pub(super) timestamp_source: TimestampSource,
+    pub(super) dejitter: bool,
+    pub(super) device_delay: i64,
+    pub(super) lsl_library: Option<String>,
 }
 
 impl Default for Settings {
@@ -110,29 +109,29 @@ impl Default for Settings {
 }
 
 /// The receiver of one run from start to stop.
-struct Running {
-    library: &'static Library,
-    settings: Arc<Settings>,
-    shared: Arc<Shared>,
-    thread: std::thread::JoinHandle<()>,
+pub(super) struct Running {
+    pub(super) library: &'static Library,
+    pub(super) settings: Arc<Settings>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) thread: std::thread::JoinHandle<()>,
 }
 
 /// What the streaming thread tells the others.
-struct Status {
-    caps: Option<gst::Caps>,
-    latency: u64,
-    counters: Counters,
+pub(super) struct Status {
+    pub(super) caps: Option<gst::Caps>,
+    pub(super) latency: u64,
+    pub(super) counters: Counters,
     /// Samples that nobody took in time; also in the counters.
-    queue_dropped: u64,
+    pub(super) queue_dropped: u64,
     /// Of the run that ended; one that goes on is asked itself.
-    losses: u64,
-    mode: Mode,
-    correction: Option<Measurement>,
-    drift: Option<f64>,
-    jitter: Option<f64>,
-    irregular: bool,
-    interval: Option<f64>,
-    age: f64,
+    pub(super) losses: u64,
+    pub(super) mode: Mode,
+    pub(super) correction: Option<Measurement>,
+    pub(super) drift: Option<f64>,
+    pub(super) jitter: Option<f64>,
+    pub(super) irregular: bool,
+    pub(super) interval: Option<f64>,
+    pub(super) age: f64,
 }
 
 impl Default for Status {
@@ -157,31 +156,31 @@ impl Default for Status {
 /// State of the streaming thread. It is taken out of its mutex while in use, so that
 /// nothing is pushed or posted under a lock.
 #[derive(Default)]
-struct Session {
-    stream: Option<Stream>,
-    connected: Option<Box<Connected>>,
-    clock: Option<PipelineClock>,
-    counters: Counters,
-    base_time: Option<gst::ClockTime>,
+pub(super) struct Session {
+    pub(super) stream: Option<Stream>,
+    pub(super) connected: Option<Box<Connected>>,
+    pub(super) clock: Option<PipelineClock>,
+    pub(super) counters: Counters,
+    pub(super) base_time: Option<gst::ClockTime>,
     /// Running time up to which everything was sent before a pause.
-    resumed: i64,
-    end: Option<End>,
+    pub(super) resumed: i64,
+    pub(super) end: Option<End>,
     /// Clock offset of the sender before it was lost.
-    last_offset: Option<f64>,
-    pending_offset_check: bool,
+    pub(super) last_offset: Option<f64>,
+    pub(super) pending_offset_check: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Lost,
     Failed,
 }
 
 /// Running time at this moment of the pipeline.
-struct Now<'a> {
-    clock: &'a ClockMap,
-    base_time: i64,
-    floor: i64,
+pub(super) struct Now<'a> {
+    pub(super) clock: &'a ClockMap,
+    pub(super) base_time: i64,
+    pub(super) floor: i64,
 }
 
 impl RunningTime for Now<'_> {
@@ -197,18 +196,18 @@ impl RunningTime for Now<'_> {
 // Locks are never nested.
 #[derive(Default)]
 pub struct LslSrc {
-    settings: Mutex<Settings>,
-    running: Mutex<Option<Running>>,
-    session: Mutex<Option<Session>>,
-    status: Mutex<Status>,
+    pub(super) settings: Mutex<Settings>,
+    pub(super) running: Mutex<Option<Running>>,
+    pub(super) session: Mutex<Option<Session>>,
+    pub(super) status: Mutex<Status>,
     /// The clock that was set last, and whether the streaming thread has yet to follow it.
-    clock: Mutex<Option<gst::Clock>>,
-    clock_changed: AtomicBool,
+    pub(super) clock: Mutex<Option<gst::Clock>>,
+    pub(super) clock_changed: AtomicBool,
     /// Threads told to stop, which may take liblsl some time.
-    retired: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    pub(super) retired: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -590,407 +589,8 @@ impl PushSrcImpl for LslSrc {
     }
 }
 
-fn latency(settings: &Settings, age: f64) -> u64 {
+pub(super) fn latency(settings: &Settings, age: f64) -> u64 {
     settings
         .chunk_duration
         .saturating_add((age.max(0.0) * 1e9) as u64)
-}
-
-impl LslSrc {
-    fn set_flushing(&self, flushing: bool) {
-        if let Some(running) = &*lock(&self.running) {
-            running.shared.set_flushing(flushing);
-        }
-    }
-
-    fn set_playing(&self, playing: bool) {
-        if let Some(running) = &*lock(&self.running) {
-            running.shared.set_playing(playing);
-        }
-    }
-
-    fn next_buffer(
-        &self,
-        session: &mut Session,
-        library: &'static Library,
-        settings: &Settings,
-        shared: &Shared,
-    ) -> Result<gst::Buffer, gst::FlowError> {
-        loop {
-            // The base class lets a call that is under way go on through a pause.
-            if !shared.wait_playing() {
-                return Err(gst::FlowError::Flushing);
-            }
-            // First what is ready, in order.
-            while let Some(out) = session.stream.as_mut().and_then(|s| s.writer.pop()) {
-                match out {
-                    Out::Buffer(buffer) => return Ok(buffer),
-                    Out::Gap(start, duration) => {
-                        self.ensure_segment();
-                        let gap = gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
-                            .duration(gst::ClockTime::from_nseconds(duration))
-                            .build();
-                        self.obj().src_pad().push_event(gap);
-                    }
-                }
-            }
-            if let Some(end) = session.end {
-                return Err(self.end(end, settings, session));
-            }
-            if let Some(connected) = session.connected.take() {
-                self.connect(session, *connected, settings)?;
-            }
-
-            let now = library.local_clock();
-            // Asking for the clock is not free: all elements share it.
-            if self.clock_changed.swap(false, Ordering::AcqRel)
-                || session.clock.as_ref().is_none_or(PipelineClock::is_other)
-            {
-                let clock = lock(&self.clock).clone();
-                PipelineClock::follow(&mut session.clock, clock, || library.local_clock());
-            }
-            let mut wait = 0.1;
-            let mut reading = Reading::AtOnce;
-            let mut latency_changed = false;
-            if let Some((stream, time, counters)) = self.parts(session) {
-                let latency = latency(settings, stream.age.value());
-                latency_changed = stream.tick(now, latency, &time, counters);
-                wait = stream.deadline(now);
-                reading = stream.reading();
-            }
-            self.tell(session, settings, shared, latency_changed);
-            if session
-                .stream
-                .as_ref()
-                .is_some_and(|s| !s.writer.is_empty())
-            {
-                continue;
-            }
-
-            let item = match shared.next(Duration::from_secs_f64(wait), reading, || {
-                library.local_clock()
-            }) {
-                Next::Flushing => return Err(gst::FlowError::Flushing),
-                Next::Timeout => continue,
-                Next::Item(item) => item,
-            };
-            let latency_changed = self.handle(session, item, settings);
-            if session.stream.as_ref().is_none_or(|s| s.writer.is_empty()) {
-                // Else at the buffer that leaves next.
-                self.publish(session, shared);
-            }
-            self.tell(session, settings, shared, latency_changed);
-        }
-    }
-
-    /// Takes one item of the receiver; true when the latency changed.
-    fn handle(&self, session: &mut Session, item: Item, settings: &Settings) -> bool {
-        match item {
-            Item::Failed => session.end = Some(End::Failed),
-            Item::Connected(connected) => {
-                if let Some((stream, time, counters)) = self.parts(session) {
-                    stream.finish(&time, counters);
-                    if let Some(c) = stream.timeline.correction() {
-                        session.last_offset = Some(c.offset);
-                    }
-                }
-                session.connected = Some(connected);
-            }
-            other => {
-                let Some((stream, time, counters)) = self.parts(session) else {
-                    return false;
-                };
-                match other {
-                    Item::Chunk {
-                        chunk,
-                        arrival,
-                        waited,
-                    } => {
-                        return stream.take(chunk, arrival, waited, &time, counters);
-                    }
-                    Item::Correction(c) => stream.timeline.measure(Measurement {
-                        offset: c.offset,
-                        uncertainty: c.uncertainty,
-                        at: c.remote_time,
-                    }),
-                    Item::ClockReset => stream.timeline.clock_reset(),
-                    _ => {
-                        stream.finish(&time, counters);
-                        stream.mark_lost();
-                        if settings.on_lost != OnLost::Wait {
-                            session.end = Some(End::Lost);
-                        }
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    /// The stream, the running time and the counters, once there is a stream.
-    fn parts<'a>(
-        &self,
-        session: &'a mut Session,
-    ) -> Option<(&'a mut Stream, Now<'a>, &'a mut Counters)> {
-        let base_time = self.obj().base_time();
-        let start_time = self.obj().start_time().unwrap_or(gst::ClockTime::ZERO);
-        let start_time = start_time.nseconds() as i64;
-        let stream = session.stream.as_mut()?;
-        if session.base_time.is_some() && session.base_time != base_time {
-            session.resumed = stream.resumed(start_time, &mut session.counters);
-        }
-        session.base_time = base_time;
-        let clock = session
-            .clock
-            .as_ref()
-            .map_or(&ClockMap::Same, PipelineClock::map);
-        let now = Now {
-            clock,
-            base_time: base_time.unwrap_or(gst::ClockTime::ZERO).nseconds() as i64,
-            floor: start_time.max(session.resumed),
-        };
-        Some((stream, now, &mut session.counters))
-    }
-
-    /// Starts on a stream that was found: caps, events, a new line of time.
-    fn connect(
-        &self,
-        session: &mut Session,
-        connected: Connected,
-        settings: &Settings,
-    ) -> Result<(), gst::FlowError> {
-        if let Err(e) = self.agree_on_caps(&connected) {
-            gst::element_imp_error!(self, gst::StreamError::Format, ("{e}"));
-            return Err(gst::FlowError::NotNegotiated);
-        }
-        self.ensure_segment();
-        let pad = self.obj().src_pad().clone();
-        let d = &connected.description;
-        pad.push_event(gst::event::Tag::new(events::tags(d)));
-        pad.push_event(events::stream_info(d, &connected.channels, &connected.xml));
-
-        let delay = match settings.device_delay {
-            -1 => d.offset_mean.unwrap_or(0.0),
-            ns => ns as f64 / 1e9,
-        };
-        let timeline = Timeline::new(timing::Config {
-            source: match settings.timestamp_source {
-                TimestampSource::Auto => timing::Source::Auto,
-                TimestampSource::Lsl => timing::Source::Lsl,
-                TimestampSource::Mapped => timing::Source::Mapped,
-                TimestampSource::Arrival => timing::Source::Arrival,
-            },
-            // Text has events and no samples, whatever rate it declares.
-            rate: (d.rate.is_regular() && d.format != Some(Format::Text)).then(|| d.rate.hz()),
-            dejitter: settings.dejitter && !d.can_drop_samples,
-            device_delay: delay,
-            same_host: d.hostname == glib::host_name().as_str(),
-        });
-        let before = session
-            .stream
-            .take()
-            .map_or_else(Before::default, Stream::into_before);
-        session.pending_offset_check = session.last_offset.is_some();
-        let chunk = settings.chunk_duration as f64 / 1e9;
-        session.stream = Some(Stream::new(connected, timeline, chunk, before));
-        Ok(())
-    }
-
-    /// Agrees with downstream on the caps of a stream.
-    fn agree_on_caps(&self, connected: &Connected) -> Result<(), String> {
-        let d = &connected.description;
-        let own = caps::of_stream(d, &connected.channels);
-        lock(&self.status).caps = Some(own.clone());
-        let pad = self.obj().src_pad().clone();
-        let peer = pad.peer_query_caps(None);
-        let mut common = own.intersect_with_mode(&peer, gst::CapsIntersectMode::First);
-        if common.is_empty() {
-            return Err(caps::mismatch(d, connected.channels.len(), &own, &peer));
-        }
-        common.fixate();
-        self.obj()
-            .set_caps(&common)
-            .map_err(|_| format!("The next element refuses the caps {common}"))
-    }
-
-    /// Events that belong behind a segment come before the base class sends its own.
-    fn ensure_segment(&self) {
-        let obj = self.obj();
-        let pad = obj.src_pad();
-        if pad.sticky_event::<gst::event::Segment>(0).is_none() {
-            pad.push_event(gst::event::Segment::new(&obj.segment()));
-        }
-    }
-
-    fn end(&self, end: End, settings: &Settings, session: &Session) -> gst::FlowError {
-        if end == End::Failed {
-            return gst::FlowError::Error;
-        }
-        if settings.on_lost == OnLost::Eos {
-            return gst::FlowError::Eos;
-        }
-        let stream = session.stream.as_ref().map_or_else(
-            || settings.query.to_string(),
-            |s| s.connected.description.to_string(),
-        );
-        gst::element_imp_error!(
-            self,
-            gst::ResourceError::Read,
-            ("The LSL stream {stream} is lost: its sender is gone or sent nothing for \
-                 data-timeout. With on-lost=wait the element would wait for it to come back")
-        );
-        gst::FlowError::Error
-    }
-
-    /// Says on the bus what happened; nothing is locked here.
-    fn tell(
-        &self,
-        session: &mut Session,
-        settings: &Settings,
-        shared: &Shared,
-        latency_changed: bool,
-    ) {
-        let Some(stream) = &mut session.stream else {
-            return;
-        };
-        if latency_changed {
-            lock(&self.status).latency = latency(settings, stream.age.value());
-            let obj = self.obj();
-            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
-        }
-        let mut reset = false;
-        if session.pending_offset_check
-            && let Some(c) = stream.timeline.correction()
-            && stream.timeline.mode() != Mode::Waiting
-        {
-            session.pending_offset_check = false;
-            reset = session
-                .last_offset
-                .is_some_and(|old| (old - c.offset).abs() > CLOCK_RESET);
-        }
-        let source = stream.timeline.mode();
-        let notices = stream.timeline.take_notices();
-        reset |= notices.iter().any(|n| matches!(n, Notice::ClockReset));
-        session.counters.resets += u64::from(reset);
-        if !reset && notices.is_empty() {
-            return;
-        }
-        // Who hears the news finds it in the statistics.
-        self.publish(session, shared);
-        let Some(stream) = &session.stream else {
-            return;
-        };
-        let d = &stream.connected.description;
-        let warn = |text: String| {
-            gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"));
-        };
-        for notice in notices {
-            match notice {
-                Notice::ClockReset => (),
-                Notice::StrangeStamps { age } => warn(format!(
-                    "The stamps of {d} are {age:.1} s old on the LSL clock, so they are of another \
-                     clock; they are placed by arrival (timestamp-source=mapped) instead"
-                )),
-                Notice::NoCorrection(Mode::SameHost) => warn(format!(
-                    "The clock offset of {d} could not be measured; it is on this host, so 0 is \
-                     assumed. A firewall may block UDP"
-                )),
-                Notice::NoCorrection(Mode::Waiting) => warn(format!(
-                    "The clock offset of {d} cannot be measured, and timestamp-source=lsl needs it; \
-                     samples are dropped until it is. A firewall may block UDP; \
-                     timestamp-source=mapped does without"
-                )),
-                Notice::NoCorrection(_) => warn(format!(
-                    "The clock offset of {d} could not be measured; stamps are placed by arrival \
-                     (timestamp-source=mapped) instead. A firewall may block UDP"
-                )),
-                Notice::OtherClock { offset } => warn(format!(
-                    "{d} has this host's name, but its clock is off by {offset:.6} s; the offset is \
-                     applied from here on ({})",
-                    source.name()
-                )),
-                Notice::NoClock => warn(format!(
-                    "The stamps of {d} do not go on as time does, like a counter; its samples are \
-                     placed when they arrive (timestamp-source=arrival)"
-                )),
-                Notice::StrayStamps { off, samples } => warn(format!(
-                    "{samples} stamp(s) of {d} cannot be right, the newest is {}; such samples are \
-                     dropped (stray-stamps in stats) and told of once a minute. Look at the \
-                     sender's clock and at how it stamps",
-                    match off {
-                        off if off >= 0.0 => format!("{off:.1} s ahead of the clock"),
-                        off if off < 0.0 => format!("{:.1} s behind the one before", -off),
-                        _ => "not a number".into(),
-                    }
-                )),
-                Notice::Irregular => warn(format!(
-                    "{d} declares a rate, but its samples come irregularly, like events; each is \
-                     sent on its own, with its own time. The sender should declare rate 0"
-                )),
-                Notice::OtherRate { measured } => warn(format!(
-                    "{d} sends {measured:.3} samples per second, not the rate that it declares; \
-                     the time and duration of each buffer are right, the rate in the caps is the \
-                     declared one"
-                )),
-            }
-        }
-        if reset {
-            receiver::post(&self.obj(), "lsl-clock-reset", d);
-        }
-    }
-
-    fn publish(&self, session: &Session, shared: &Shared) {
-        let dropped = shared.take_dropped();
-        let mut status = lock(&self.status);
-        status.queue_dropped += dropped;
-        status.counters = session.counters;
-        status.counters.dropped += status.queue_dropped;
-        if let Some(stream) = &session.stream {
-            status.mode = stream.timeline.mode();
-            status.correction = stream.timeline.correction();
-            status.drift = stream.timeline.drift();
-            status.jitter = stream.timeline.jitter();
-            status.irregular = stream.timeline.is_irregular();
-            status.interval = stream.timeline.interval();
-            status.age = stream.age.value();
-        }
-    }
-
-    fn stats(&self) -> gst::Structure {
-        let link = lock(&self.running)
-            .as_ref()
-            .map(|r| (r.shared.is_connected(), r.shared.losses()));
-        let s = lock(&self.status);
-        let (connected, losses) = link.unwrap_or((false, s.losses));
-        let mut stats = gst::Structure::builder("lslsrc-stats")
-            .field("samples", s.counters.samples)
-            .field("buffers", s.counters.buffers)
-            .field("dropped", s.counters.dropped)
-            .field("stray-stamps", s.counters.strays)
-            .field("gaps", s.counters.gaps)
-            .field("losses", losses)
-            .field("resets", s.counters.resets)
-            .field("irregular", s.irregular)
-            .field("connected", connected)
-            .field("timestamp-mode", s.mode.name())
-            .field("sender-age", (s.age * 1e9) as u64)
-            .field("latency", s.latency)
-            .build();
-        if let Some(c) = s.correction {
-            stats.set("correction", (c.offset * 1e9).round() as i64);
-            if c.uncertainty.is_finite() {
-                stats.set("uncertainty", (c.uncertainty.max(0.0) * 1e9) as u64);
-            }
-        }
-        if let Some(drift) = s.drift {
-            stats.set("drift", drift * 1e6);
-        }
-        if let Some(jitter) = s.jitter {
-            stats.set("jitter", (jitter * 1e9) as u64);
-        }
-        if let Some(interval) = s.interval.filter(|i| *i > 0.0) {
-            stats.set("effective-rate", 1.0 / interval);
-        }
-        stats
-    }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
+mod connection;
 mod imp;
 mod receiver;
 mod stream;
+mod streaming;
 
 /// What becomes of the pipeline when the stream is lost.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From received samples to buffers: one connection's data, in the streaming thread.
 
-use super::receiver::{Connected, Reading};
+use super::connection::Connected;
+use super::receiver::Reading;
 use crate::writer::{LONGEST, Placed, SampleWriter, Written};
 use lsl::Chunk;
 use std::collections::VecDeque;

@@ -3,6 +3,8 @@ use gst::{glib, prelude::*};
 
 mod film;
 mod imp;
+mod playing;
+mod pull;
 mod scan;
 mod stream;
 

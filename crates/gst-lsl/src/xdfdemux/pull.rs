@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Pull mode: a first look at the whole recording, and seeks.
+
+use super::imp::*;
+use super::scan::{Failed, Map};
+use gst::{prelude::*, subclass::prelude::*};
+
+impl XdfDemux {
+    /// One turn of the task.
+    pub(super) fn turn(&self) {
+        let flow = self.with_session(|session| {
+            if session.map.is_none() {
+                return self.begin(session);
+            }
+            self.tell_segment(session);
+            let parser = session.parser();
+            let at = parser.position() + parser.held() as u64;
+            match self.read(at)? {
+                Some(buffer) => {
+                    let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+                    session.parser().feed(&map);
+                    self.process(session)?;
+                    // Nothing before the end of the segment can come any more.
+                    let stop = session.segment.stop().map(|s| s.nseconds() as i64);
+                    match stop {
+                        Some(stop) if session.newest - session.lag > stop => {
+                            self.let_go(session)?;
+                            Err(gst::FlowError::Eos)
+                        }
+                        _ => Ok(()),
+                    }
+                }
+                None => {
+                    self.drain(session)?;
+                    Err(gst::FlowError::Eos)
+                }
+            }
+        });
+        let Err(error) = flow else { return };
+        let _ = self.sinkpad.pause_task();
+        gst::debug!(CAT, imp = self, "pausing: {error}");
+        match error {
+            gst::FlowError::Flushing => (),
+            gst::FlowError::Eos => {
+                let _ = self.with_session(|session| {
+                    self.end(session);
+                    Ok(())
+                });
+            }
+            error => {
+                // What has an own message already posts no second one.
+                if error != gst::FlowError::Error {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Failed,
+                        ("Playing stopped: {}", reason(error))
+                    );
+                }
+                for pad in self.obj().src_pads() {
+                    pad.push_event(gst::event::Eos::new());
+                }
+                let _ = self.with_session(|session| {
+                    (session.done, session.ended) = (true, true);
+                    Ok(())
+                });
+            }
+        }
+    }
+
+    /// Some bytes from `at` on; `None` at the end.
+    pub(super) fn read(&self, at: u64) -> Result<Option<gst::Buffer>, gst::FlowError> {
+        match self.sinkpad.pull_range(at, BLOCK) {
+            Ok(buffer) if buffer.size() > 0 => Ok(Some(buffer)),
+            Ok(_) | Err(gst::FlowError::Eos) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Looks through the recording and makes the pads.
+    pub(super) fn begin(&self, session: &mut Session) -> Result<(), gst::FlowError> {
+        let mut map = match Map::make(session.film.as_deref(), |at| self.read(at)) {
+            Ok(map) => map,
+            Err(Failed::Read(e)) => return Err(e),
+            Err(Failed::NoXdf(e)) => {
+                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{e}"));
+                return Err(gst::FlowError::Error);
+            }
+        };
+        for (at, what) in std::mem::take(&mut map.damages) {
+            self.damage(session, at, &what);
+        }
+        if let Some(film) = &session.film {
+            let names = map.streams.iter().map(|(_, h)| &*h.description.name);
+            map.origin = self.begin_of_film(film, &map.films, names)?;
+        }
+        session.origin = Some(map.origin);
+        // A little more than measured: times are rounded.
+        session.lag = (map.lag * 1e9).ceil().max(0.0) as i64 + 1000;
+        lock(&self.info).duration = Some(map.duration());
+        session
+            .segment
+            .set_duration(gst::ClockTime::from_nseconds(map.duration()));
+        let streams = std::mem::take(&mut map.streams);
+        for (id, header) in &streams {
+            self.add_stream(session, *id, header.clone())?;
+        }
+        map.streams = streams;
+        session.map = Some(map);
+        self.start_at(session, 0);
+        if !session.streams.is_empty() {
+            self.obj().no_more_pads();
+        }
+        Ok(())
+    }
+
+    /// Time zero, seconds on the recorder's clock, if the stream `film` says it.
+    pub(super) fn begin_of_film<'a>(
+        &self,
+        film: &str,
+        begins: &[(u32, f64)],
+        streams: impl Iterator<Item = &'a str>,
+    ) -> Result<f64, gst::FlowError> {
+        if let [(id, begin), others @ ..] = begins
+            && !others.is_empty()
+        {
+            let others: Vec<_> = others
+                .iter()
+                .map(|(id, other)| format!("stream {id} begins {:+.3} s from it", other - begin))
+                .collect();
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "film={film}: {} recorded streams of this name have frames. The first in the \
+                     file, stream {id}, says time zero; {}. Record each camera, and each start \
+                     of one, under a name of its own",
+                    begins.len(),
+                    others.join(", ")
+                )
+            );
+        }
+        begins.first().map(|(_, begin)| *begin).ok_or_else(|| {
+            let streams: Vec<_> = streams.collect();
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "film={film}: expected a stream of this name with samples of the channel \
+                     'frame-time' (emotionserialize every=frame ! lslsink stream-name={film}), \
+                     found {}. Name the right one, or unset film: then time zero is the \
+                     earliest stamp",
+                    match streams.is_empty() {
+                        true => "no stream".into(),
+                        false => format!("the streams {}", streams.join(", ")),
+                    }
+                )
+            );
+            gst::FlowError::Error
+        })
+    }
+
+    /// Sets the parser, the clocks and the streams to `time`, ns.
+    pub(super) fn start_at(&self, session: &mut Session, time: u64) {
+        let Some(map) = &mut session.map else { return };
+        let lives = map.seek(time);
+        for stream in &mut session.streams {
+            stream.corrector = map.correctors.get(&stream.id).cloned();
+            if let (Some(c), Some(life)) = (&mut stream.corrector, lives.get(&stream.id)) {
+                c.set_current(*life);
+            }
+            stream.restart(time as i64);
+        }
+        session.from = time as i64;
+        session.newest = 0;
+        session.combiner.reset();
+    }
+
+    pub(super) fn seek(&self, seek: &gst::event::Seek) -> bool {
+        let (rate, flags, start_type, start, stop_type, stop) = seek.get();
+        let (Some(start), Some(stop)) = (time_of(start), time_of(stop)) else {
+            gst::debug!(CAT, imp = self, "seeks work by time only");
+            return false;
+        };
+        if rate <= 0.0 || lock(&self.info).duration.is_none() {
+            gst::debug!(CAT, imp = self, "seeks need a file and a rate above 0");
+            return false;
+        }
+        if flags.contains(gst::SeekFlags::INSTANT_RATE_CHANGE) {
+            gst::debug!(CAT, imp = self, "the rate changes by an ordinary seek only");
+            return false;
+        }
+        // Before the flush: one that cannot be followed leaves all as it was.
+        if start_type == gst::SeekType::Set
+            && stop_type == gst::SeekType::Set
+            && stop.is_some_and(|stop| start.is_some_and(|start| start > stop))
+        {
+            gst::debug!(CAT, imp = self, "a seek to {start:?} that ends at {stop:?}");
+            return false;
+        }
+        let flush = flags.contains(gst::SeekFlags::FLUSH);
+        let seqnum = seek.seqnum();
+        let _alone = lock(&self.seeking);
+        // A pipeline sends its seek once for each sink.
+        if let Some((same, done)) = lock(&self.info).seek
+            && same == seqnum
+        {
+            return done;
+        }
+        let send = |event: gst::Event| {
+            for pad in self.obj().src_pads() {
+                pad.push_event(event.clone());
+            }
+        };
+        if flush {
+            let event = gst::event::FlushStart::builder().seqnum(seqnum).build();
+            self.sinkpad.push_event(event.clone());
+            send(event);
+        }
+        let _ = self.sinkpad.pause_task();
+        let _lock = self.sinkpad.stream_lock();
+        if flush {
+            let event = gst::event::FlushStop::builder(true).seqnum(seqnum).build();
+            self.sinkpad.push_event(event.clone());
+            send(event);
+        }
+        let done = self.with_session(|session| {
+            // Pads that had EOS take nothing until they are flushed.
+            if session.ended && !flush {
+                gst::debug!(CAT, imp = self, "after EOS only a seek that flushes works");
+                return Ok(false);
+            }
+            self.note_position(session);
+            let valid = session
+                .segment
+                .do_seek(rate, flags, start_type, start, stop_type, stop)
+                .is_some();
+            if valid {
+                session.seqnum = seqnum;
+                (session.done, session.ended) = (false, false);
+                session.segment_seek = flags.contains(gst::SeekFlags::SEGMENT);
+                let position = session.segment.position().unwrap_or_default();
+                self.start_at(session, position.nseconds());
+                // Told by the task: who waits in a sink must not keep the seeking thread.
+                session.segment_due = true;
+                if session.segment_seek {
+                    let message = gst::message::SegmentStart::builder(position)
+                        .src(&*self.obj())
+                        .seqnum(seqnum)
+                        .build();
+                    let _ = self.obj().post_message(message);
+                }
+            }
+            Ok(valid)
+        });
+        // What cannot be followed changes nothing, unless all was at its end.
+        let goes_on = self.with_session(|session| Ok(!session.done)) == Ok(true);
+        let started = goes_on && self.start_task().is_ok();
+        let done = done == Ok(true) && started;
+        lock(&self.info).seek = Some((seqnum, done));
+        done
+    }
+
+    /// How far the streams were sent, for the running time after a seek without flush.
+    pub(super) fn note_position(&self, session: &mut Session) {
+        let sent = session.streams.iter().map(|s| s.writer.position()).max();
+        let mut position = gst::ClockTime::from_nseconds(sent.unwrap_or(0).max(0) as u64);
+        if let Some(stop) = session.segment.stop() {
+            position = position.min(stop);
+        }
+        session
+            .segment
+            .set_position(position.max(session.segment.position().unwrap_or_default()));
+    }
+
+    /// Tells the streams of the segment that a seek made.
+    pub(super) fn tell_segment(&self, session: &mut Session) {
+        if std::mem::take(&mut session.segment_due) {
+            for stream in &session.streams {
+                let event = gst::event::Segment::builder(&session.segment)
+                    .seqnum(session.seqnum)
+                    .build();
+                stream.pad.push_event(event);
+            }
+        }
+    }
+}
