@@ -8,7 +8,7 @@ use timing::{ClockMap, ClockPairs};
 const SAME_CLOCK: f64 = 1e-3;
 
 /// The pipeline's clock and its relation to the LSL clock.
-pub struct PipelineClock {
+pub(crate) struct PipelineClock {
     clock: gst::Clock,
     map: ClockMap,
 }
@@ -16,7 +16,11 @@ pub struct PipelineClock {
 impl PipelineClock {
     /// Keeps `this` up to date with the element's `clock`; `local` reads the LSL clock,
     /// seconds. Cheap enough for every buffer.
-    pub fn follow(this: &mut Option<Self>, clock: Option<gst::Clock>, local: impl Fn() -> f64) {
+    pub(crate) fn follow(
+        this: &mut Option<Self>,
+        clock: Option<gst::Clock>,
+        local: impl Fn() -> f64,
+    ) {
         let Some(clock) = clock else {
             *this = None;
             return;
@@ -48,11 +52,11 @@ impl PipelineClock {
     }
 
     /// Whether the map needs the clock's time now and then.
-    pub fn is_other(&self) -> bool {
+    pub(crate) fn is_other(&self) -> bool {
         matches!(self.map, ClockMap::Other(_))
     }
 
-    pub fn map(&self) -> &ClockMap {
+    pub(crate) fn map(&self) -> &ClockMap {
         &self.map
     }
 }

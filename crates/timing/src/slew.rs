@@ -6,14 +6,14 @@ const TIME_CONSTANT: f64 = 2.0;
 /// What is in use, less what it should be: shrinks at a bounded speed, so that a better
 /// estimate never makes a step.
 #[derive(Debug, Default)]
-pub struct Slew {
+pub(crate) struct Slew {
     distance: f64,
     last: Option<f64>,
 }
 
 impl Slew {
     /// The target is another one: `by(t)` is the old one less the new one at time `t`.
-    pub fn target_moved(&mut self, by: impl Fn(f64) -> f64) {
+    pub(crate) fn target_moved(&mut self, by: impl Fn(f64) -> f64) {
         if let Some(last) = self.last {
             self.distance += by(last);
         }
@@ -21,7 +21,7 @@ impl Slew {
 
     /// The distance left at `time`; speeds are in seconds per second. Times before the
     /// last one change nothing.
-    pub fn at(&mut self, time: f64, slowest: f64, fastest: f64) -> f64 {
+    pub(crate) fn at(&mut self, time: f64, slowest: f64, fastest: f64) -> f64 {
         let speed = (self.distance.abs() / TIME_CONSTANT).clamp(slowest, fastest);
         let step = speed * self.last.map_or(0.0, |last| (time - last).max(0.0));
         self.distance -= self.distance.clamp(-step, step);

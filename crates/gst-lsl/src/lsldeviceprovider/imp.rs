@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "lsldeviceprovider",
         gst::DebugColorFlags::empty(),
@@ -35,7 +35,7 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-pub const CLASS: &str = "Source/Physio";
+pub(super) const CLASS: &str = "Source/Physio";
 /// All streams that can be reached answer within this.
 const SETTLE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(250);

@@ -14,7 +14,7 @@ glib::wrapper! {
         @extends gst::Device, gst::Object;
 }
 
-pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     // Monitors leave out providers of rank NONE. Only those who ask for Source/Physio, or
     // for everything, start this one.
     gst::DeviceProvider::register(

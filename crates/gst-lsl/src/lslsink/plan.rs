@@ -9,7 +9,7 @@ use stream_info::Format;
 
 /// What the user asked for; unset is up to the caps.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
+pub(super) struct Wish {
     pub name: Option<String>,
     pub stream_type: Option<String>,
     pub source_id: Option<String>,
@@ -18,7 +18,7 @@ pub struct Wish {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub(super) struct Plan {
     pub name: String,
     pub stream_type: String,
     pub source_id: String,
@@ -33,7 +33,7 @@ pub struct Plan {
 }
 
 /// The caps of `lslsrc`; audio with any channel positions.
-pub fn template() -> gst::Caps {
+pub(super) fn template() -> gst::Caps {
     let mut caps = source_template();
     for s in caps.make_mut().iter_mut() {
         if s.name() == AUDIO {
@@ -49,7 +49,7 @@ impl Plan {
     ///
     /// # Errors
     /// What about the caps or the properties does not fit, and what would.
-    pub fn new(
+    pub(super) fn new(
         caps: &gst::CapsRef,
         wish: &Wish,
         own_name: &str,
@@ -125,7 +125,7 @@ impl Plan {
     }
 
     /// Hands the plan to `make` in the form that liblsl wants.
-    pub fn with<T>(&self, make: impl FnOnce(&NewStream) -> T) -> T {
+    pub(super) fn with<T>(&self, make: impl FnOnce(&NewStream) -> T) -> T {
         let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
         let units: Vec<&str> = self.units.iter().map(String::as_str).collect();
         make(&NewStream {

@@ -5,14 +5,14 @@ use lsl::{Chunk, Correction};
 use stream_info::Description;
 
 /// A stream that was found and opened.
-pub struct Connected {
+pub(super) struct Connected {
     pub description: Description,
     pub xml: String,
     /// The channels to keep, in order.
     pub channels: Vec<usize>,
 }
 
-pub enum Item {
+pub(super) enum Item {
     Connected(Box<Connected>),
     Chunk {
         chunk: Chunk,

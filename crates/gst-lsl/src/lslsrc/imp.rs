@@ -60,7 +60,7 @@ use std::{
 };
 use timing::{ClockMap, Measurement, Mode};
 
-pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "lslsrc",
         gst::DebugColorFlags::empty(),

@@ -51,7 +51,7 @@ glib::wrapper! {
         @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object;
 }
 
-pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
     {
         OnLost::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());

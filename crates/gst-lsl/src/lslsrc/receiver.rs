@@ -46,9 +46,9 @@ const NEXT_CORRECTION: Duration = Duration::from_millis(500);
 const MOST_TOLD: usize = 32;
 const MOST_REFUSED: usize = 1024;
 /// What waits for the streaming thread at most, seconds.
-pub const QUEUE: f64 = 10.0;
+pub(super) const QUEUE: f64 = 10.0;
 
-pub struct Config {
+pub(super) struct Config {
     pub query: Query,
     pub channels: String,
     /// `None`: for ever.
@@ -85,7 +85,7 @@ struct Source {
 
 /// How the streaming thread reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Reading {
+pub(super) enum Reading {
     /// Each sample as soon as it is there.
     AtOnce,
     /// What came in so many seconds, together.
@@ -94,7 +94,7 @@ pub enum Reading {
 
 /// What the receiver's thread and the streaming thread share.
 #[derive(Default)]
-pub struct Shared {
+pub(super) struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     /// Locked before `queue`: what is read under it is queued under it, so that samples
@@ -107,7 +107,7 @@ pub struct Shared {
 }
 
 /// Why [`Shared::next`] came back.
-pub enum Next {
+pub(super) enum Next {
     Item(Item),
     Timeout,
     Flushing,
@@ -118,19 +118,19 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn set_flushing(&self, flushing: bool) {
+    pub(super) fn set_flushing(&self, flushing: bool) {
         self.lock().flushing = flushing;
         self.changed.notify_all();
     }
 
-    pub fn set_playing(&self, playing: bool) {
+    pub(super) fn set_playing(&self, playing: bool) {
         self.lock().playing = playing;
         self.changed.notify_all();
     }
 
     /// Waits while the pipeline does not play: what comes then has no running time. False
     /// when flushing.
-    pub fn wait_playing(&self) -> bool {
+    pub(super) fn wait_playing(&self) -> bool {
         !self
             .changed
             .wait_while(self.lock(), |q| !q.flushing && !q.playing)
@@ -138,7 +138,7 @@ impl Shared {
             .flushing
     }
 
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
     }
@@ -163,17 +163,17 @@ impl Shared {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn is_connected(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::SeqCst)
     }
 
     /// How often the stream was lost.
-    pub fn losses(&self) -> u64 {
+    pub(super) fn losses(&self) -> u64 {
         self.losses.load(Ordering::SeqCst)
     }
 
     /// The next item, waiting for it up to `timeout`. `now` tells the LSL time.
-    pub fn next(&self, timeout: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
+    pub(super) fn next(&self, timeout: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
         let until = now() + timeout.as_secs_f64();
         loop {
             let open = |s: &Source| s.failed.is_none().then_some(s.asked);
@@ -293,7 +293,7 @@ impl Shared {
     }
 
     /// Samples thrown away because nobody took them in time, since the last call.
-    pub fn take_dropped(&self) -> u64 {
+    pub(super) fn take_dropped(&self) -> u64 {
         std::mem::take(&mut self.lock().dropped)
     }
 
@@ -330,7 +330,7 @@ enum End {
     Again,
 }
 
-pub struct Receiver {
+pub(super) struct Receiver {
     library: &'static Library,
     config: Config,
     shared: Arc<Shared>,
@@ -344,7 +344,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub fn spawn(
+    pub(super) fn spawn(
         library: &'static Library,
         config: Config,
         shared: Arc<Shared>,
@@ -827,7 +827,7 @@ impl Receiver {
 }
 
 /// Posts an element message about a stream.
-pub fn post(element: &super::LslSrc, message: &str, d: &Description) {
+pub(super) fn post(element: &super::LslSrc, message: &str, d: &Description) {
     gst::info!(CAT, obj = element, "{message}: {d}");
     let structure = gst::Structure::builder(message)
         .field("name", &d.name)

@@ -22,14 +22,14 @@ const SLOW: f64 = 0.5;
 
 /// Running time in nanoseconds of a time (seconds) on the LSL clock; negative before the
 /// pipeline's start.
-pub trait RunningTime {
+pub(super) trait RunningTime {
     fn at(&self, local: f64) -> i64;
     /// Samples before this are of no use: the pipeline did not run yet.
     fn floor(&self) -> i64;
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Counters {
+pub(super) struct Counters {
     pub samples: u64,
     pub buffers: u64,
     pub dropped: u64,
@@ -47,7 +47,7 @@ impl Counters {
     }
 }
 
-pub struct Stream {
+pub(super) struct Stream {
     pub connected: Connected,
     pub timeline: Timeline,
     /// Bytes of a sample of numbers; text samples have their own lengths.
@@ -69,7 +69,7 @@ pub struct Stream {
 
 /// What carries over from one connection to the next.
 #[derive(Default)]
-pub struct Before {
+pub(super) struct Before {
     position: i64,
     discont: bool,
     age: SenderAge,
@@ -77,7 +77,12 @@ pub struct Before {
 
 impl Stream {
     /// `chunk`: seconds that a buffer is filled at most.
-    pub fn new(connected: Connected, timeline: Timeline, chunk: f64, before: Before) -> Self {
+    pub(super) fn new(
+        connected: Connected,
+        timeline: Timeline,
+        chunk: f64,
+        before: Before,
+    ) -> Self {
         let d = &connected.description;
         let stride = d
             .format
@@ -104,7 +109,7 @@ impl Stream {
         }
     }
 
-    pub fn into_before(self) -> Before {
+    pub(super) fn into_before(self) -> Before {
         Before {
             position: self.writer.position(),
             discont: true,
@@ -117,14 +122,14 @@ impl Stream {
     }
 
     /// The next buffer starts after a loss.
-    pub fn mark_lost(&mut self) {
+    pub(super) fn mark_lost(&mut self) {
         self.writer.mark_lost();
     }
 
     /// The pipeline plays again after a pause that began at running time `paused`; what was
     /// taken meanwhile is missing. Returns the end of what was sent, if the pause took hold
     /// only after that: running time goes on from there.
-    pub fn resumed(&mut self, paused: i64, counters: &mut Counters) -> i64 {
+    pub(super) fn resumed(&mut self, paused: i64, counters: &mut Counters) -> i64 {
         self.close(counters);
         self.mark_lost();
         let sent = self.writer.position();
@@ -139,7 +144,7 @@ impl Stream {
 
     /// How to read the stream: what is put into one buffer anyway is read together. Where
     /// the time of arrival counts, or packets are rare, each sample is read at once.
-    pub fn reading(&self) -> Reading {
+    pub(super) fn reading(&self) -> Reading {
         let stamped = matches!(self.timeline.mode(), Mode::SameHost | Mode::Remote);
         let period = self.chunk.min(TOGETHER);
         if stamped && self.chunk_samples > 1 && self.pace < 1.5 * period && self.regular() {
@@ -151,7 +156,7 @@ impl Stream {
 
     /// Takes what was received at `arrival` (LSL clock) and may have lain unread for
     /// `waited` seconds; true when the latency changed.
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         chunk: Chunk,
         arrival: f64,
@@ -207,7 +212,7 @@ impl Stream {
 
     /// Lets time pass: `now` on the LSL clock, `latency` in nanoseconds. True when the
     /// latency changed.
-    pub fn tick(
+    pub(super) fn tick(
         &mut self,
         now: f64,
         latency: u64,
@@ -232,7 +237,7 @@ impl Stream {
     }
 
     /// Seconds until [`Stream::tick`] must be called even if nothing arrives.
-    pub fn deadline(&self, now: f64) -> f64 {
+    pub(super) fn deadline(&self, now: f64) -> f64 {
         if let Some(since) = self.writer.open_since() {
             (since + self.chunk - now).max(0.0)
         } else if self.timeline.holds() {
@@ -243,7 +248,7 @@ impl Stream {
     }
 
     /// Lets go of everything inside, at the end of a connection.
-    pub fn finish(&mut self, time: &impl RunningTime, counters: &mut Counters) {
+    pub(super) fn finish(&mut self, time: &impl RunningTime, counters: &mut Counters) {
         self.timeline.flush();
         self.place(time, counters);
         self.close(counters);

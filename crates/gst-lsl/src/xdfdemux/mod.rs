@@ -14,7 +14,7 @@ glib::wrapper! {
     pub struct XdfDemux(ObjectSubclass<imp::XdfDemux>) @extends gst::Element, gst::Object;
 }
 
-pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     let caps = gst::Caps::new_empty_simple(CAPS);
     let found = caps.clone();
     gst::TypeFind::register(

@@ -15,7 +15,7 @@ const TOLD: usize = 10;
 const LATEST: f64 = 4e9;
 
 /// The stamp, if it can be a time.
-pub fn plausible(stamp: f64) -> Option<f64> {
+pub(super) fn plausible(stamp: f64) -> Option<f64> {
     (stamp.is_finite() && stamp.abs() < LATEST).then_some(stamp)
 }
 
@@ -29,7 +29,7 @@ struct Point {
 }
 
 /// What is known of a recording after the first look.
-pub struct Map {
+pub(super) struct Map {
     pub streams: Vec<(u32, Header)>,
     pub correctors: HashMap<u32, Corrector>,
     /// The earliest and the latest time, seconds on the recorder's clock.
@@ -46,7 +46,7 @@ pub struct Map {
     pub parser: Parser,
 }
 
-pub enum Failed<E> {
+pub(super) enum Failed<E> {
     NoXdf(Error),
     Read(E),
 }
@@ -83,7 +83,7 @@ impl Map {
     ///
     /// # Errors
     /// No XDF, or what `read` says.
-    pub fn make<E>(
+    pub(super) fn make<E>(
         film: Option<&str>,
         mut read: impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
     ) -> Result<Self, Failed<E>> {
@@ -203,13 +203,13 @@ impl Map {
     }
 
     /// Length of the recording, ns.
-    pub fn duration(&self) -> u64 {
+    pub(super) fn duration(&self) -> u64 {
         ((self.end - self.origin) * 1e9).round().max(0.0) as u64
     }
 
     /// Sets the parser to the last place from which nothing is missing that is at `time`
     /// (ns since the origin) or later. Gives the life that each stream's clock is in.
-    pub fn seek(&mut self, time: u64) -> BTreeMap<u32, usize> {
+    pub(super) fn seek(&mut self, time: u64) -> BTreeMap<u32, usize> {
         let time = self.origin + time as f64 / 1e9;
         // A sample of low rate reaches beyond its stamp.
         let slowest = self

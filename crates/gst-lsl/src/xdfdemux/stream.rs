@@ -10,7 +10,7 @@ use xdf::{Causal, Corrector, Header, Values};
 /// GAP events are at least this long, ns, so that silence does not make traffic.
 const GAP: i64 = 250_000_000;
 
-pub struct Stream {
+pub(super) struct Stream {
     pub id: u32,
     pub header: Header,
     pub pad: gst::Pad,
@@ -35,7 +35,7 @@ pub struct Stream {
 }
 
 /// Samples of one stream with their times since the origin, ns.
-pub struct Placed<'a> {
+pub(super) struct Placed<'a> {
     pub times: &'a [Option<i64>],
     pub stamps: &'a [f64],
     pub values: &'a Values,
@@ -64,7 +64,7 @@ impl Smoother {
 }
 
 /// Samples that may be placed: the stamps to place them by, and those that were recorded.
-pub struct Ready {
+pub(super) struct Ready {
     pub smoothed: Vec<f64>,
     pub stamps: Vec<f64>,
     pub values: Values,
@@ -72,7 +72,7 @@ pub struct Ready {
 
 impl Stream {
     /// `dejitter`: take the jitter off the stamps if the stream is a regular one.
-    pub fn new(id: u32, header: Header, pad: gst::Pad, dejitter: bool) -> Self {
+    pub(super) fn new(id: u32, header: Header, pad: gst::Pad, dejitter: bool) -> Self {
         let d = &header.description;
         let stride = d
             .format
@@ -103,12 +103,12 @@ impl Stream {
         }
     }
 
-    pub fn description(&self) -> &Description {
+    pub(super) fn description(&self) -> &Description {
         &self.header.description
     }
 
     /// When the sample was taken, seconds on the recorder's clock.
-    pub fn correct(&mut self, stamp: f64) -> f64 {
+    pub(super) fn correct(&mut self, stamp: f64) -> f64 {
         let time = match &mut self.corrector {
             Some(corrector) => corrector.correct(stamp),
             None => self.causal.correct(stamp),
@@ -118,7 +118,7 @@ impl Stream {
     }
 
     /// Begins anew at `position`, ns.
-    pub fn restart(&mut self, position: i64) {
+    pub(super) fn restart(&mut self, position: i64) {
         self.writer.resume(position, true);
         if let Some(s) = &mut self.smoother {
             *s = Smoother::new(s.rate);
@@ -126,7 +126,7 @@ impl Stream {
     }
 
     /// Takes samples as they were recorded; gives those that are ready, in the same order.
-    pub fn smooth(&mut self, stamps: Vec<f64>, values: Values) -> Ready {
+    pub(super) fn smooth(&mut self, stamps: Vec<f64>, values: Values) -> Ready {
         // Not `any`: every timestamp is to be seen.
         let events = self
             .spacing
@@ -160,7 +160,7 @@ impl Stream {
 
     /// Lets go of what waits inside; as if `stamp` (sender's clock) were now, or at the
     /// end.
-    pub fn let_go(&mut self, stamp: Option<f64>) -> Ready {
+    pub(super) fn let_go(&mut self, stamp: Option<f64>) -> Ready {
         if let Some(s) = &mut self.smoother {
             match stamp {
                 Some(stamp) => s.dejitter.poll(stamp, &mut s.ready),
@@ -171,7 +171,7 @@ impl Stream {
     }
 
     /// Whether samples wait inside.
-    pub fn holds(&self) -> bool {
+    pub(super) fn holds(&self) -> bool {
         self.smoother.as_ref().is_some_and(|s| !s.stamps.is_empty())
     }
 
@@ -191,7 +191,7 @@ impl Stream {
     }
 
     /// Makes buffers of the samples that end after `from` and begin before `until`, ns.
-    pub fn cut(&mut self, placed: &Placed, from: i64, until: i64) {
+    pub(super) fn cut(&mut self, placed: &Placed, from: i64, until: i64) {
         let channels = self.description().channels;
         for (i, time) in placed.times.iter().enumerate() {
             let sample = match (placed.values, self.stride) {
@@ -225,7 +225,7 @@ impl Stream {
     }
 
     /// Says that nothing was recorded until `time`, if that is worth an event.
-    pub fn idle(&mut self, time: i64) {
+    pub(super) fn idle(&mut self, time: i64) {
         if self.holds() {
             return;
         }
