@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What `facetrack` and `mvpfusion` share: property enums, and where models are found.
+//! What `facetrack` and `mvpfusion` share: property enums, where models are found, logging.
 
 use gst::glib;
-#[cfg(feature = "doc")]
 use gst::prelude::*;
 use host::own_directory;
 use onnx::Provider;
@@ -61,7 +60,25 @@ pub enum Sync {
     Wait,
 }
 
-/// Tells the documentation of these types.
+/// Writes what a segment maps to the log; the event itself shows an address only.
+pub(crate) fn log_segment(
+    category: gst::DebugCategory,
+    pad: &gst::Pad,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+) {
+    gst::debug!(
+        category,
+        obj = pad,
+        "segment: {} to {}, stream time from {}, running time from {}, rate {}",
+        segment.start().display(),
+        segment.stop().display(),
+        segment.time().display(),
+        segment.base().display(),
+        segment.rate()
+    );
+}
+
+/// Marks these types as part of the plugin's documentation.
 #[cfg(feature = "doc")]
 pub(crate) fn document() {
     for enumeration in [ExecutionProvider::static_type(), Sync::static_type()] {
@@ -69,13 +86,13 @@ pub(crate) fn document() {
     }
 }
 
-/// How long a change of state waits for a model. Most are loaded by then, and what is
-/// wrong with the others fails the change itself: an application that is still starting
-/// the pipeline may miss an error from another thread (`gst-launch-1.0` 1.22 hangs on one).
-/// What takes longer, such as building an engine, goes on beside the running pipeline.
+/// How long a change of state waits for a model. Most load within this time, and an error
+/// then fails the change of state: an application that is still starting the pipeline may
+/// miss an error from another thread (`gst-launch-1.0` 1.22 hangs on one). What takes longer,
+/// such as building an engine, continues while the pipeline runs.
 pub(crate) const LOAD_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Where built TensorRT engines are kept unless a property says otherwise.
+/// Directory for built TensorRT engines, where the property does not name one.
 pub(crate) fn default_engine_cache() -> Option<PathBuf> {
     Some(glib::user_cache_dir().join("gst-plugin-mvp/engines"))
 }
@@ -91,7 +108,7 @@ const MODELS_VARIABLE: &str = "GSTMVP_MODELS";
 /// the prefix that it was installed to.
 ///
 /// # Errors
-/// A text that names what was looked at and what to do.
+/// A text that names the directories that were searched, and what to do.
 pub(crate) fn find_model_dir(
     explicit: Option<&Path>,
     subdir: &str,

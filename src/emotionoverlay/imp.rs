@@ -6,10 +6,10 @@
  *
  * Draws the result that `mvpfusion` put on each frame: the label with its
  * confidence, valence and arousal, how much of the window each modality covers,
- * the face, and physiology traces when asked. What is not to be trusted looks it:
- * a result that is too old is grey and says its age, a window that is not full
- * says so, a label below `min-confidence` is not asserted, and an untrained model
- * is named whatever `show` says.
+ * the face, and physiology traces where `show` has them. A result that is too old is
+ * grey and shows its age, a window that is not full is marked as warming up, below
+ * `min-confidence` the label is `uncertain`, and an untrained model is named
+ * whatever `show` says.
  *
  * Valence and arousal are probabilities of the high class, so their bars start
  * at the middle. A coverage bar is pale where samples were received and in full
@@ -17,7 +17,7 @@
  *
  * The picture is attached as GstVideoOverlayCompositionMeta where downstream
  * takes that, in any memory; otherwise it is blended into frames in system memory.
- * It is drawn again only when what it says changes.
+ * It is drawn again only when its content changes.
  *
  * ## Example launch line
  * |[
@@ -128,7 +128,7 @@ enum Mode {
     Blend(gst_video::VideoInfo),
 }
 
-/// Pictures of what was last shown; each is redrawn only when its key changes.
+/// The pictures drawn last; each is drawn again only when its key changes.
 #[derive(Default)]
 struct Cache {
     canvas: Option<draw::Canvas>,
@@ -203,7 +203,7 @@ impl FrameContent {
 }
 
 impl Cache {
-    /// The picture for one frame; `None` when nothing is to be drawn.
+    /// The picture for one frame; `None` where nothing is drawn.
     fn update(
         &mut self,
         canvas: &draw::Canvas,
@@ -389,9 +389,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl EmotionOverlay {
     fn chain(
         &self,
-        _pad: &gst::Pad,
+        pad: &gst::Pad,
         mut buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        gst::log!(CAT, obj = pad, "{buffer:?}");
         if self.srcpad.check_reconfigure() {
             let caps = lock(&self.state).caps.clone();
             if let Some(caps) = caps
@@ -434,7 +435,7 @@ impl EmotionOverlay {
             let drawn = state.cache.panels_drawn;
             let picture = state.cache.update(&canvas, settings.position, content);
             if state.cache.panels_drawn != drawn {
-                gst::trace!(CAT, imp = self, "Drew panel {}", state.cache.panels_drawn);
+                gst::log!(CAT, imp = self, "drew panel {}", state.cache.panels_drawn);
             }
             (mode, picture)
         };
@@ -533,7 +534,7 @@ impl EmotionOverlay {
                 return Err(gst::FlowError::NotNegotiated);
             }
         };
-        gst::debug!(CAT, imp = self, "Drawing by {mode:?} on {caps}");
+        gst::debug!(CAT, imp = self, "drawing by {mode:?} on {caps}");
         let mut state = lock(&self.state);
         state.size = size;
         state.mode = Some(mode);
@@ -558,9 +559,11 @@ impl EmotionOverlay {
                 q.set_result(&caps);
                 true
             }
-            // Wider than the caps query: what cannot be drawn on gets an error that says why.
+            // Accepts more than the caps query: frames that cannot be drawn on get an error
+            // that says why.
             gst::QueryViewMut::AcceptCaps(q) => {
                 let ok = q.caps_owned().can_intersect(&pad.pad_template_caps());
+                gst::log!(CAT, obj = pad, "accept-caps query {:?}: {ok}", q.caps());
                 q.set_result(ok);
                 true
             }
@@ -581,10 +584,12 @@ impl EmotionOverlay {
                     caps.merge(upstream);
                 }
                 let caps = caps.intersect(&pad.pad_template_caps());
-                q.set_result(&match filter {
+                let caps = match &filter {
                     Some(f) => f.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
                     None => caps,
-                });
+                };
+                gst::log!(CAT, obj = pad, "caps query {filter:?}: {caps}");
+                q.set_result(&caps);
                 true
             }
             _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
@@ -628,7 +633,8 @@ impl EmotionOverlay {
                 .iter_with_features()
                 .all(|(_, f)| !f.is_equal(system))
         {
-            // Upstream has only memory that cannot be drawn on. Let it come: the error can say why.
+            // Upstream has only memory that cannot be drawn on. It is accepted here, so that
+            // `negotiate` can post an error that says why.
             filter.intersect_with_mode(&template, gst::CapsIntersectMode::First)
         } else {
             result
@@ -665,7 +671,7 @@ fn attach(
     Ok(())
 }
 
-/// Draws `picture` into the pixels; memory that others see too is copied by the mapping.
+/// Draws `picture` into the pixels; mapping copies memory that is shared.
 fn blend(
     buffer: &mut gst::BufferRef,
     info: &gst_video::VideoInfo,
@@ -736,18 +742,18 @@ impl ObjectImpl for EmotionOverlay {
             vec![
                 glib::ParamSpecFlags::builder::<Show>("show")
                     .nick("Show")
-                    .blurb("What is drawn; an untrained model, staleness and warming up are told in any case")
+                    .blurb("What is drawn; an untrained model, a stale result and warming up are shown in any case")
                     .default_value(Show::default())
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecEnum::builder_with_default::<Position>("position", DEFAULT_POSITION)
                     .nick("Position")
-                    .blurb("Corner of the frame for the result; traces go to the other end")
+                    .blurb("Corner of the frame for the result; traces are drawn at the opposite edge")
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecString::builder("font-desc")
                     .nick("Font description")
-                    .blurb("Pango font description; its size, if any, counts for a frame of 480 lines")
+                    .blurb("Pango font description; its size, if any, is for a frame of 480 lines")
                     .default_value(Some(DEFAULT_FONT_DESC))
                     .mutable_playing()
                     .build(),
@@ -759,7 +765,7 @@ impl ObjectImpl for EmotionOverlay {
                     .build(),
                 glib::ParamSpecDouble::builder("min-confidence")
                     .nick("Minimum confidence")
-                    .blurb("Below this confidence the label is not asserted")
+                    .blurb("Below this confidence 'uncertain' is drawn instead of the label")
                     .minimum(0.0)
                     .maximum(1.0)
                     .default_value(DEFAULT_MIN_CONFIDENCE)
@@ -855,6 +861,7 @@ impl ElementImpl for EmotionOverlay {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state: {transition:?}");
         let result = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady {
             *lock(&self.state) = State::default();

@@ -6,8 +6,8 @@
  *
  * Turns video frames with results into lines of JSON: one object per line, UTF-8,
  * with the fields of GstEmotionMeta under the same names, and `frame`, `pts` and
- * `running-time` of the frame. The video itself ends here, in any memory and
- * without being read; use a `tee` to go on with it.
+ * `running-time` of the frame. The video is not read and not passed on: use a `tee`
+ * to keep it.
  *
  * `every=result` writes a line for each new result, `every=frame` one for each
  * frame; frames without a result then have no result fields. With `face-units`
@@ -80,9 +80,9 @@ struct State {
     writer: Option<&'static dyn Writer>,
     /// The caps that were sent last.
     caps: Option<gst::Caps>,
-    /// A segment is to be sent behind the next caps.
+    /// A segment is to be sent after the next caps.
     segment_due: bool,
-    /// Frames since the start of the stream; a seek does not turn it back.
+    /// Frames since the start of the stream; a seek does not reset it.
     frames: u64,
     /// Stream time of frame 0.
     first: Option<ClockTime>,
@@ -186,6 +186,7 @@ impl EmotionSerialize {
                     out.set_flags(gst::BufferFlags::DISCONT);
                 }
             }
+            gst::log!(CAT, obj = self.srcpad, "{out:?}");
             return self.srcpad.push(out);
         }
         let time = match writer.has_video_time() {
@@ -200,11 +201,11 @@ impl EmotionSerialize {
                 .build();
             self.srcpad.push_event(gap);
         }
-        // An event has no flow return: ask, so that upstream learns of EOS and errors.
+        // An event has no flow return: the last one tells upstream of EOS and errors.
         self.srcpad.last_flow_result()
     }
 
-    /// Lines unless downstream takes samples only; asked once per stream.
+    /// JSON lines, unless downstream takes samples only; decided once per stream.
     fn writer(&self) -> &'static dyn Writer {
         if let Some(writer) = lock(&self.state).writer {
             return writer;
@@ -229,13 +230,13 @@ impl EmotionSerialize {
         *lock(&self.state).writer.get_or_insert(writer)
     }
 
-    /// A GAP belongs behind a segment, and that behind the caps.
+    /// A GAP may follow a segment only, and a segment caps only.
     fn may_send_gaps(&self) -> bool {
         let state = lock(&self.state);
         state.caps.is_some() && !state.segment_due
     }
 
-    /// Sends the caps when they changed, and the segment that waits for them behind them.
+    /// Sends the caps when they changed, and then a segment that is still to be sent.
     fn send_caps(&self, caps: gst::Caps) -> Result<(), gst::FlowError> {
         if lock(&self.state).caps.as_ref() != Some(&caps) {
             gst::debug!(CAT, obj = self.srcpad, "{caps}");
@@ -261,7 +262,7 @@ impl EmotionSerialize {
         match event.view() {
             gst::EventView::StreamStart(e) => {
                 *lock(&self.state) = State::default();
-                // Another stream than the video that it is made from, and a sparse one.
+                // The output is a stream of its own, and a sparse one.
                 let id = self.srcpad.create_stream_id(&*self.obj(), Some("emotion"));
                 let mut builder = gst::event::StreamStart::builder(&id)
                     .flags(e.stream_flags() | gst::StreamFlags::SPARSE)
@@ -271,7 +272,7 @@ impl EmotionSerialize {
                 }
                 return self.srcpad.push_event(builder.build());
             }
-            // Ours go out instead.
+            // The element's own caps are sent instead.
             gst::EventView::Caps(_) => {
                 let caps = self.writer().fixed_caps();
                 return caps.is_none_or(|caps| self.send_caps(caps).is_ok());
@@ -284,8 +285,8 @@ impl EmotionSerialize {
                     state.segment_due = !writer.has_video_time();
                     writer.fixed_caps().or_else(|| state.caps.clone())
                 };
-                // Without fixed caps they show with the first sample. A failure shows when
-                // the next line or sample is pushed.
+                // Without fixed caps they are known at the first sample. A failure is returned
+                // when the next line or sample is pushed.
                 if let Some(caps) = caps {
                     let _ = self.send_caps(caps);
                 }
@@ -293,7 +294,8 @@ impl EmotionSerialize {
                     return true;
                 }
             }
-            // Of the video, in its time; each frame without a sample makes one of ours.
+            // A gap of the video is in the video's time. Each frame without a sample gives a
+            // gap in running time.
             gst::EventView::Gap(_) if !self.writer().has_video_time() => return true,
             gst::EventView::FlushStop(_) => {
                 let mut state = lock(&self.state);
@@ -309,8 +311,9 @@ impl EmotionSerialize {
 
     fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         if let gst::QueryViewMut::Allocation(q) = query.view_mut() {
-            // The pixels are never read: padding and strides need no copy for our sake.
+            // The pixels are never read: any strides and padding will do.
             q.add_allocation_meta::<gst_video::VideoMeta>(None);
+            gst::log!(CAT, obj = pad, "allocation query: any strides and padding");
             return true;
         }
         gst::Pad::query_default(pad, Some(&*self.obj()), query)
@@ -450,6 +453,7 @@ impl ElementImpl for EmotionSerialize {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state: {transition:?}");
         let result = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady {
             *lock(&self.state) = State::default();

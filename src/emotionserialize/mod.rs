@@ -6,7 +6,7 @@ mod json;
 mod stream;
 mod writer;
 
-/// What lines are: one JSON object each.
+/// Media type of JSON lines: one object per line.
 const JSON: &str = "application/x-json";
 
 /// When `emotionserialize` writes a line or sends a sample.

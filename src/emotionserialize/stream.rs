@@ -88,7 +88,7 @@ pub(super) fn result_sample(r: &EmotionMeta) -> Vec<u8> {
     )
 }
 
-/// One sample of [`Layout::Frames`]; NaN is what is not known.
+/// One sample of [`Layout::Frames`]; NaN for what is not known.
 pub(super) fn frame_sample(
     frame: u64,
     time: Option<gst::ClockTime>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a frame becomes: a line of JSON or a sample of numbers.
+//! From a frame to a line of JSON or a sample of numbers.
 
 use super::Every;
 use super::json::Line;
@@ -18,7 +18,7 @@ pub(super) struct Frame<'a> {
     /// Stream time of frame 0.
     pub(super) first: Option<ClockTime>,
     pub(super) result: Option<&'a EmotionMeta>,
-    /// Absent when they are not asked for.
+    /// `None` where they were not requested.
     pub(super) faces: Option<&'a [FaceUnitsMeta]>,
     pub(super) every: Every,
 }
@@ -100,7 +100,7 @@ impl Writer for Samples {
                 stream::frame_sample(frame.number, frame.stream_time, r),
                 time,
             ),
-            // Without a time there is nothing to stamp it with.
+            // A frame without a running time has no PTS to give to the sample.
             _ => return Ok(None),
         };
         Ok(Some(Written {

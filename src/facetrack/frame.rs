@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! From a mapped video frame to the picture that the face analysis takes.
+//! From a mapped video frame to the image that the face analysis takes.
 
 use face::{ImageError, ImageView, PixelFormat, Plane, YuvToRgb};
 use gst_video::VideoFormat;

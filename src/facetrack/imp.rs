@@ -2,9 +2,9 @@
 /**
  * element-facetrack:
  * @title: facetrack
- * @short_description: finds faces in video and reads their units
+ * @short_description: finds faces in video and adds their units as metadata
  *
- * Video passes through untouched. Some frames, `rate` per second, are analysed: BlazeFace
+ * Video passes through unchanged. Some frames, `rate` per second, are analysed: BlazeFace
  * finds a face, Face Mesh its 478 landmarks, and from these come 52 blendshape
  * coefficients (`mouthSmileLeft`, `browInnerUp`, ...), each 0–1.
  *
@@ -14,13 +14,13 @@
  * `GstFaceUnitsMeta` per face: `time` (running time of the frame that was analysed),
  * `confidence`, `track-id` and one double per coefficient.
  *
- * In a live pipeline frames never wait: the analysis runs beside the video on a copy, and
- * its result rides on the next frame. Of frames larger than 1920x1080 RGB the copy holds
+ * In a live pipeline frames never wait: a worker thread analyses a copy, and the next frame
+ * carries the result. Of frames larger than 1920x1080 RGB the copy holds
  * only every n-th pixel. Otherwise a frame waits for its own analysis, and the results are
  * the same from run to run.
  *
- * Frames that already carry regions of type `face` are believed: the regions stand in for
- * the detector, and none are added.
+ * Where frames already carry regions of type `face`, these are used instead of the
+ * detector, and none are added.
  *
  * ## Example launch line
  * |[
@@ -30,6 +30,7 @@
  * Since: plugins-mvp-0.1.0
  */
 use super::frame::view;
+use super::period::period;
 use super::worker::{self, Common, Config, Job, Outcome, Pixels, Stats, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::meta::{FACE_REGION, FaceUnitsMeta};
@@ -63,17 +64,14 @@ const FORMATS: [VideoFormat; 9] = [
 const DEFAULT_RATE: (i32, i32) = (5, 1);
 const DEFAULT_MIN_CONFIDENCE: f64 = 0.5;
 const DEFAULT_MAX_FACES: u32 = 1;
-/// Larger frames are thinned while they are copied in live mode: what can be read and
-/// written in well under a millisecond, and enough for 1920x1080 RGB.
+/// Of larger frames (bytes) only every n-th pixel is copied in live mode: this many are
+/// copied in well under a millisecond, and 1920x1080 RGB fits.
 const MAX_COPY: usize = 6_300_000;
-/// A live analysis that is late keeps its regions for so many periods, but at least
-/// for [`MIN_HOLD`].
+/// While the next analysis is late, frames keep the regions of the last one for so many
+/// periods, but at least for [`MIN_HOLD`].
 const HOLD_PERIODS: u64 = 3;
 const MIN_HOLD: ClockTime = ClockTime::from_seconds(1);
-/// Containers round times, to a millisecond at worst: a frame this little before its
-/// period belongs to it.
-const ROUNDING: ClockTime = ClockTime::from_mseconds(1);
-/// What `sync=wait` promises to stay below in a live pipeline.
+/// Latency that `sync=wait` adds in a live pipeline.
 const WAIT_LATENCY: ClockTime = ClockTime::from_mseconds(100);
 
 #[derive(Debug, Clone)]
@@ -118,14 +116,14 @@ struct Held {
     rect: Rect,
 }
 
-/// Of the stream; touched by its own thread and by state changes.
+/// State of the stream, used by the streaming thread and by changes of state.
 #[derive(Default)]
 struct State {
     info: Option<gst_video::VideoInfo>,
     segment: gst::FormattedSegment<ClockTime>,
-    /// Whether frames wait; `None` until the first frame asks upstream.
+    /// Whether frames wait; decided at the first frame.
     wait: Option<bool>,
-    /// The analysis period that was served last.
+    /// The last period of which a frame was analysed.
     period: Option<u64>,
     held: Vec<Held>,
     held_since: ClockTime,
@@ -134,7 +132,7 @@ struct State {
 }
 
 impl State {
-    /// What follows is no continuation.
+    /// The next frame does not continue the last one: a flush, other caps.
     fn restart(&mut self) {
         self.period = None;
         self.held.clear();
@@ -155,17 +153,6 @@ pub struct FaceTrack {
 struct Running {
     worker: Arc<Worker>,
     common: Arc<Common>,
-}
-
-/// Which analysis period a running time belongs to; every frame has its own where the
-/// rate is 0.
-fn period(time: ClockTime, rate: gst::Fraction) -> u64 {
-    let (numerator, denominator) = (rate.numer() as u128, rate.denom() as u128);
-    let nanoseconds = u128::from(time.saturating_add(ROUNDING).nseconds());
-    match numerator {
-        0 => time.nseconds(),
-        _ => (nanoseconds * numerator / (denominator * 1_000_000_000)) as u64,
-    }
 }
 
 impl FaceTrack {
@@ -189,7 +176,7 @@ impl FaceTrack {
         pad: &gst::Pad,
         mut buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        gst::trace!(CAT, obj = pad, "{buffer:?}");
+        gst::log!(CAT, obj = pad, "{buffer:?}");
         let Some(Running { worker, common }) = self.running() else {
             return Err(gst::FlowError::Flushing);
         };
@@ -199,21 +186,10 @@ impl FaceTrack {
         };
         let known = lock(&self.state).wait;
         let wait = match (sync, known) {
-            (Sync::Live, _) => false,
-            (Sync::Wait, _) => true,
             (Sync::Auto, Some(wait)) => wait,
-            (Sync::Auto, None) => {
-                let wait = !gst_common::upstream_is_live(&self.sinkpad).unwrap_or(false);
-                gst::info!(
-                    CAT,
-                    imp = self,
-                    "sync=auto: the source is {}, frames {} for their analysis",
-                    if wait { "not live" } else { "live" },
-                    if wait { "wait" } else { "do not wait" }
-                );
-                lock(&self.state).wait = Some(wait);
-                wait
-            }
+            (Sync::Live, Some(false)) => false,
+            (Sync::Wait, Some(true)) => true,
+            _ => self.decide_wait(sync),
         };
         let (info, time, due) = {
             let state = lock(&self.state);
@@ -243,6 +219,7 @@ impl FaceTrack {
                 if let (Some(time), Phase::Ready) = (due, phase)
                     && let Some(pixels) = self.copy(&common, &buffer, &info)
                 {
+                    gst::log!(CAT, obj = pad, "the frame of {time} is given to the worker");
                     worker.submit(Job {
                         time,
                         pixels,
@@ -278,7 +255,28 @@ impl FaceTrack {
         self.srcpad.push(buffer)
     }
 
-    /// Hands the frame itself to the worker and waits.
+    /// Whether frames wait for their analysis: as `sync` says, or as the source is.
+    fn decide_wait(&self, sync: Sync) -> bool {
+        let (wait, why) = match sync {
+            Sync::Live => (false, "the property says so"),
+            Sync::Wait => (true, "the property says so"),
+            Sync::Auto => match gst_common::upstream_is_live(&self.sinkpad) {
+                Some(true) => (false, "the source is live"),
+                Some(false) => (true, "the source is not live"),
+                None => (true, "the source does not say whether it is live"),
+            },
+        };
+        gst::info!(
+            CAT,
+            imp = self,
+            "sync={sync:?}: frames {} for their analysis, because {why}",
+            if wait { "wait" } else { "do not wait" }
+        );
+        lock(&self.state).wait = Some(wait);
+        wait
+    }
+
+    /// Gives the frame itself to the worker and waits for the outcome.
     fn analyze_now(
         &self,
         worker: &Worker,
@@ -305,7 +303,7 @@ impl FaceTrack {
         }
     }
 
-    /// What the analysis needs of a frame that goes on.
+    /// A copy of the pixels, for frames that do not wait.
     fn copy(
         &self,
         common: &Common,
@@ -323,7 +321,7 @@ impl FaceTrack {
         Some(Pixels::Copy(copy))
     }
 
-    /// The faces to mark this frame with.
+    /// The faces that this frame is marked with.
     fn hold(
         &self,
         outcomes: &[Outcome],
@@ -349,7 +347,13 @@ impl FaceTrack {
         };
         let hold = MIN_HOLD.max(ClockTime::from_nseconds(every * HOLD_PERIODS));
         let until = state.held_since.saturating_add(hold);
-        if time.is_some_and(|t| t > until) {
+        if let Some(t) = time.filter(|t| *t > until && !state.held.is_empty()) {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "no analysis since {}: the frame of {t} is not marked",
+                state.held_since
+            );
             state.held.clear();
         }
         state.held.clone()
@@ -437,14 +441,15 @@ impl FaceTrack {
                     }
                 }
                 Err(e) => {
-                    gst::error!(CAT, obj = pad, "no video in these caps: {e}");
+                    gst::error!(CAT, obj = pad, "these caps are not video: {e}");
                     return false;
                 }
             },
             EventView::Segment(e) => {
                 let mut state = lock(&self.state);
-                // Another format leaves frames without a running time.
+                // In another format frames have no running time.
                 state.segment = e.segment().clone().downcast().unwrap_or_default();
+                common::log_segment(*CAT, pad, &state.segment);
                 if e.segment().format() != gst::Format::Time {
                     gst::warning!(CAT, obj = pad, "expected a segment in time: {e:?}");
                 }
@@ -460,6 +465,12 @@ impl FaceTrack {
                     state.restart();
                     state.segment = Default::default();
                 }
+                gst::debug!(
+                    CAT,
+                    obj = pad,
+                    "flushed by {:?}: faces are searched again",
+                    event.seqnum()
+                );
                 if let Some(worker) = self.worker() {
                     worker.set_flushing(false);
                 }
@@ -659,7 +670,7 @@ impl ObjectImpl for FaceTrack {
                     ExecutionProvider::default(),
                 )
                 .nick("Execution provider")
-                .blurb("Where the face models run; a named provider that is not there is an error")
+                .blurb("What runs the face models; a named provider that is not available is an error")
                 .mutable_ready()
                 .build(),
                 glib::ParamSpecString::builder("ort-library")
@@ -772,7 +783,7 @@ impl ElementImpl for FaceTrack {
             gst::subclass::ElementMetadata::new(
                 "Face tracker",
                 "Filter/Analyzer/Video",
-                "Finds faces in video and reads their units (blendshapes) into metadata",
+                "Finds faces in video and adds their units (blendshapes) as metadata",
                 "gst-plugin-mvp contributors",
             )
         });
@@ -806,6 +817,7 @@ impl ElementImpl for FaceTrack {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state: {transition:?}");
         match transition {
             gst::StateChange::ReadyToPaused => {
                 if let Err(e) = self.start() {
@@ -821,7 +833,7 @@ impl ElementImpl for FaceTrack {
                 }
             }
             gst::StateChange::PausedToReady => {
-                // Releases a frame that waits, so that the pads can be stopped.
+                // Wakes a frame that waits, so that the pads can be stopped.
                 if let Some(worker) = self.worker() {
                     worker.set_flushing(true);
                 }
@@ -834,38 +846,5 @@ impl ElementImpl for FaceTrack {
             self.stop();
         }
         result
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Frames, of `count` at 30 per second with times rounded to `unit`, that are analysed.
-    fn analysed(count: u64, unit: u64, rate: (i32, i32)) -> Vec<u64> {
-        let mut last = None;
-        (0..count)
-            .filter(|i| {
-                let time = i * 1_000_000_000 / 30 / unit * unit;
-                let now = period(
-                    ClockTime::from_nseconds(time),
-                    gst::Fraction::new(rate.0, rate.1),
-                );
-                last.replace(now) != Some(now)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn rounded_times_keep_the_rate() {
-        gst::init().expect("gst");
-        for unit in [1, 1_000_000] {
-            assert_eq!(analysed(30, unit, (5, 1)), [0, 6, 12, 18, 24], "{unit}");
-            assert_eq!(analysed(9, unit, (30, 1)).len(), 9, "{unit}");
-            assert_eq!(analysed(9, unit, (0, 1)).len(), 9, "{unit}");
-            assert_eq!(analysed(90, unit, (1, 2)), [0, 60], "{unit}");
-            // More than there is.
-            assert_eq!(analysed(9, unit, (100, 1)).len(), 9, "{unit}");
-        }
     }
 }

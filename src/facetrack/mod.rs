@@ -4,6 +4,7 @@ use gst::prelude::*;
 
 mod frame;
 mod imp;
+mod period;
 mod worker;
 
 glib::wrapper! {

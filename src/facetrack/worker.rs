@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What `facetrack`'s worker thread does: all of ONNX Runtime happens there. A GPU context
+//! The worker thread of `facetrack`. All calls of ONNX Runtime are made on it: a GPU context
 //! belongs to the thread that made it, so frames that wait are analysed there too.
 
 use super::frame::view;
@@ -36,7 +36,7 @@ impl Drop for Copy {
 }
 
 pub(super) enum Pixels {
-    /// The streaming thread has moved on.
+    /// The streaming thread does not wait.
     Copy(Copy),
     /// The streaming thread waits, so its frame can be read in place.
     Frame(Box<gst_video::VideoFrame<gst_video::video_frame::Readable>>),
@@ -46,7 +46,7 @@ pub(super) struct Job {
     /// Running time of the frame.
     pub(super) time: ClockTime,
     pub(super) pixels: Pixels,
-    /// Regions that another element found; stand in for the detector.
+    /// Regions that another element found; they are used instead of the detector.
     pub(super) regions: Vec<Rect>,
     pub(super) options: Options,
 }
@@ -68,7 +68,7 @@ pub(super) struct Stats {
     pub(super) provider: Option<&'static str>,
 }
 
-/// What the element and its worker both have in hand.
+/// What the element and its worker share.
 #[derive(Default)]
 pub(super) struct Common {
     pub(super) stats: Mutex<Stats>,
@@ -76,7 +76,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// A copy of what `fill` puts into it, in memory of an earlier one where there is some.
+    /// A copy that `fill` writes, in the memory of an earlier one where there is some.
     pub(super) fn copy(&self, fill: impl FnOnce(&mut Snapshot)) -> Copy {
         let mut snapshot = lock(&self.pool).pop().unwrap_or_default();
         fill(&mut snapshot);
@@ -103,7 +103,7 @@ impl Task for Analysis {
             gst::debug!(
                 CAT,
                 obj = element,
-                "another picture: faces are looked for anew"
+                "the video does not continue: faces are searched again"
             );
         }
         self.analyzer.reset();
@@ -126,13 +126,13 @@ impl Task for Analysis {
             Pixels::Frame(frame) => match view(&frame.as_video_frame_ref()) {
                 Ok(v) => self.analyzer.analyze(&v, &regions),
                 Err(e) => {
-                    // Caps and memory disagree; the frame passes without an analysis.
+                    // The memory does not fit the caps; the frame passes without an analysis.
                     gst::warning!(CAT, "{e}");
                     Ok(Vec::new())
                 }
             },
         };
-        // The streaming thread that waits expects to be the frame's only owner again.
+        // The streaming thread that waits writes to the frame, and must own it alone.
         drop(pixels);
         match answer {
             Ok(faces) => {
@@ -164,7 +164,7 @@ impl Task for Analysis {
     }
 }
 
-/// Loads the networks and tells the bus how it went.
+/// Loads the networks and posts progress, or what is wrong, on the bus.
 pub(super) fn load(
     worker: &Loading<Job, Outcome>,
     element: glib::WeakRef<super::FaceTrack>,
@@ -260,7 +260,7 @@ fn progress(element: &glib::WeakRef<super::FaceTrack>, kind: gst::ProgressType, 
         let message = gst::message::Progress::builder(kind, PROGRESS, text)
             .src(&element)
             .build();
-        // Without a bus there is nobody to tell.
+        // An element without a bus posts to nobody.
         let _ = element.post_message(message);
     }
 }

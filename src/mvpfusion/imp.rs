@@ -2,17 +2,18 @@
 /**
  * SECTION:element-mvpfusion
  *
- * Puts what the MVP network makes of the last minute of face and body on every video
- * buffer, as `GstEmotionMeta`.
+ * Runs the MVP network on the last minute of face units and physiology, and puts the
+ * result on every video buffer as `GstEmotionMeta`.
  *
- * Video passes from `sink` to `src` untouched. Face units ride in on the frames
- * (`GstFaceUnitsMeta`, see `facetrack`), physiology comes in at the request pads
- * `ecg`, `eda`, `ppg` and `physio_%s`. Once per hop a worker thread answers for the
- * window that ended last. In live mode no frame ever waits for it; otherwise frames
+ * Video passes from `sink` to `src` unchanged. Face units come as metadata of the frames
+ * (`GstFaceUnitsMeta`, see `facetrack`), physiology comes to the request pads
+ * `ecg`, `eda`, `ppg` and `physio_%s`. Once per hop a worker thread computes the result
+ * of the window that ended last. In live mode frames never wait for it; otherwise frames
  * wait for the physiology of their window, and results are the same on every run.
  *
- * A seek goes to every linked sink pad, so that face and body stay of one time. With
- * physiology linked it must flush, be by time and at rate 1; it is made accurate.
+ * A seek is sent to every linked sink pad, so that video and physiology stay in sync.
+ * With physiology linked it must flush, be in time format and at rate 1; it is made
+ * accurate.
  *
  * ## Example
  * |[
@@ -24,7 +25,7 @@
  * Since: plugins-mvp-0.1.0
  */
 use super::physio;
-use super::state::{Side, State};
+use super::state::{PhysioPad, State};
 use super::worker::{self, Plan, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::meta::UnitOrder;
@@ -89,7 +90,7 @@ pub struct MvpFusion {
     pub(super) srcpad: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    /// For streaming threads that wait for each other or for the model.
+    /// For streaming threads that wait for each other.
     pub(super) changed: Condvar,
 }
 
@@ -130,12 +131,14 @@ impl MvpFusion {
         gst::info!(
             CAT,
             imp = self,
-            "{} of {}: windows of {} s, a hop of {} ns, physiology {}",
+            "model {} of {}: window {} s, hop {} ns, physiology {}; provider asked for: {:?}, sync={:?}",
             bundle.title(),
             directory.display(),
             bundle.window().duration,
             hop_chunks * chunk,
-            bundle.sensors().collect::<Vec<_>>().join(", ")
+            bundle.sensors().collect::<Vec<_>>().join(", "),
+            settings.provider,
+            settings.sync
         );
         let inputs = Arc::new(Inputs::new(&bundle));
         let inputs_units = bundle.video().units.clone();
@@ -153,11 +156,11 @@ impl MvpFusion {
         };
         {
             let mut state = self.state();
-            let mut sides = std::mem::take(&mut state.sides);
-            for side in sides.values_mut() {
-                side.restart();
-                side.stream = None;
-                side.met = false;
+            let mut physio_pads = std::mem::take(&mut state.physio_pads);
+            for physio in physio_pads.values_mut() {
+                physio.restart();
+                physio.stream = None;
+                physio.has_segment = false;
             }
             *state = State {
                 running: true,
@@ -167,7 +170,7 @@ impl MvpFusion {
                 trace: settings.trace,
                 wait_for_model: settings.wait_for_model,
                 sync: settings.sync,
-                sides,
+                physio_pads,
                 units: Some(Arc::new(UnitOrder::new(inputs_units.as_slice()))),
                 ..Default::default()
             };
@@ -176,7 +179,8 @@ impl MvpFusion {
         let (weak, told) = (self.obj().downgrade(), self.obj().downgrade());
         let changed = move || {
             if let Some(element) = told.upgrade() {
-                // Whoever looked before and is about to wait must not miss it.
+                // A thread that has checked the state and is about to wait holds the lock:
+                // taken here, the notification cannot come before the wait.
                 drop(element.imp().state());
                 element.imp().changed.notify_all();
             }
@@ -199,22 +203,23 @@ impl MvpFusion {
         self.state().worker.clone().ok_or(gst::FlowError::Flushing)
     }
 
-    /// Waits a little for the network; false if it is known to have failed, and said so.
+    /// Waits up to [`common::LOAD_PATIENCE`] for the network; false if loading has failed,
+    /// which is posted by then.
     fn await_load(&self) -> bool {
         let worker = self.state().worker.clone();
         worker.is_none_or(|w| w.await_load(common::LOAD_PATIENCE))
     }
 
-    /// Waits for the answer that is in the making: it would close the grids of a track
-    /// that is flushed meanwhile, up to the end of a window of before.
-    pub(super) fn rest(&self) {
+    /// Waits until the worker has read the inputs for the answer in hand. Otherwise it would
+    /// close the grids of a flushed track up to the end of a window from before the flush.
+    pub(super) fn wait_for_worker(&self) {
         let worker = self.state().worker.clone();
         if let Some(worker) = worker {
             worker.rest();
         }
     }
 
-    /// Lets go of every thread that waits in here.
+    /// Wakes every thread that waits in the element.
     fn interrupt(&self) {
         let worker = {
             let mut state = self.state();
@@ -229,6 +234,7 @@ impl MvpFusion {
 
     fn stop(&self) {
         self.interrupt();
+        gst::debug!(CAT, imp = self, "stopping: {}", self.stats());
         let worker = self.state().worker.take();
         if let Some(worker) = worker {
             worker.stop();
@@ -254,14 +260,14 @@ impl MvpFusion {
             .field("inference-time-p95", p95)
             .field("live", state.live.unwrap_or(false))
             .build();
-        let sides: Vec<(String, u64)> = state
-            .sides
+        let physio_pads: Vec<(String, u64)> = state
+            .physio_pads
             .iter()
             .map(|(n, s)| (n.clone(), s.samples))
             .collect();
         let (inputs, result) = (state.inputs.clone(), state.result.clone());
         drop(state);
-        for (name, samples) in sides {
+        for (name, samples) in physio_pads {
             let counts = inputs
                 .as_ref()
                 .and_then(|i| i.signal(&name).map(|t| t.counts()))
@@ -351,7 +357,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecEnum::builder::<ExecutionProvider>("execution-provider")
                     .nick("Execution provider")
-                    .blurb("Where the network runs; an explicit one that is not there is an error")
+                    .blurb("What runs the network; a named provider that is not available is an error")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecInt::builder("device-id")
@@ -363,38 +369,38 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecString::builder("engine-cache-dir")
                     .nick("Engine cache directory")
-                    .blurb("Where built TensorRT engines are kept; unset: gst-plugin-mvp/engines in the user's cache directory")
+                    .blurb("Directory for built TensorRT engines; unset: gst-plugin-mvp/engines in the user's cache directory")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecString::builder("ort-library")
                     .nick("ONNX Runtime library")
-                    .blurb("File or directory of libonnxruntime 1.24 or newer; unset: ORT_DYLIB_PATH, beside the plugin, the system's places. The first in a process stays")
+                    .blurb("File or directory of libonnxruntime 1.24 or newer; unset: ORT_DYLIB_PATH, beside the plugin, the system's directories. A process uses the first one that was loaded")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecUInt64::builder("hop")
                     .nick("Hop")
-                    .blurb("Time from answer to answer in nanoseconds, a multiple of the model's chunk (0: the model's)")
+                    .blurb("Time from one window's end to the next one's in nanoseconds, a multiple of the model's chunk (0: the model's)")
                     .maximum(600_000_000_000)
                     .default_value(DEFAULT_HOP.nseconds())
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecUInt64::builder("settle-time")
                     .nick("Settle time")
-                    .blurb("Live: how long after a window's end its last samples may still arrive, in nanoseconds. Delays the answer, never the video")
+                    .blurb("Live: how long after the end of a window its samples may arrive, in nanoseconds. It delays results, not the video")
                     .maximum(60_000_000_000)
                     .default_value(DEFAULT_SETTLE.nseconds())
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecUInt64::builder("trace-duration")
                     .nick("Trace duration")
-                    .blurb("How much conditioned physiology rides on the frames for emotionoverlay show=traces, in nanoseconds (0: none)")
+                    .blurb("Length of the filtered physiology that frames carry for emotionoverlay show=traces, in nanoseconds (0: none)")
                     .maximum(60_000_000_000)
                     .default_value(DEFAULT_TRACE.nseconds())
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecEnum::builder::<Sync>("sync")
                     .nick("Synchronisation")
-                    .blurb("Whether frames wait for the physiology and the answer of their window")
+                    .blurb("Whether frames wait for the physiology and the result of their window")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecBoolean::builder("wait-for-model")
@@ -404,12 +410,12 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecString::builder("active-provider")
                     .nick("Active provider")
-                    .blurb("What ONNX Runtime reports to run the network: tensorrt, cuda or cpu; unset until it is loaded")
+                    .blurb("The provider that runs the network, as ONNX Runtime reports it: tensorrt, cuda or cpu; unset until it is loaded")
                     .read_only()
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, stray-frames (with a time that their neighbours do not share), inferences, dropped hops, inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
+                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
                     .read_only()
                     .build(),
             ]
@@ -492,7 +498,7 @@ impl ElementImpl for MvpFusion {
             gst::subclass::ElementMetadata::new(
                 "MVP emotion network",
                 "Filter/Analyzer/Video",
-                "Fuses face units and physiology into valence and arousal, as metadata on every frame",
+                "Computes valence and arousal from face units and physiology, as metadata on every frame",
                 "The gst-plugin-mvp authors",
             )
         });
@@ -544,7 +550,7 @@ impl ElementImpl for MvpFusion {
             .to_string();
         {
             let mut state = self.state();
-            if state.sides.contains_key(&modality) {
+            if state.physio_pads.contains_key(&modality) {
                 drop(state);
                 gst::element_imp_warning!(
                     self,
@@ -553,17 +559,19 @@ impl ElementImpl for MvpFusion {
                 );
                 return None;
             }
-            state.sides.insert(modality.clone(), Side::default());
+            state
+                .physio_pads
+                .insert(modality.clone(), PhysioPad::default());
             state.live = None;
         }
         let (m1, m2) = (modality.clone(), modality.clone());
         let pad = gst::Pad::builder_from_template(template)
             .name(pad_name)
-            .chain_function(move |_, parent, buffer| {
+            .chain_function(move |pad, parent, buffer| {
                 Self::catch_panic_pad_function(
                     parent,
                     || Err(gst::FlowError::Error),
-                    |imp| imp.physio_chain(&m1, buffer),
+                    |imp| imp.physio_chain(pad, &m1, buffer),
                 )
             })
             .event_function(move |pad, parent, event| {
@@ -573,26 +581,29 @@ impl ElementImpl for MvpFusion {
                     |imp| imp.physio_event(pad, &m2, &event),
                 )
             })
-            // Nothing of physiology goes on to the video's source pad.
+            // Physiology is not passed to the source pad.
             .iterate_internal_links_function(|_, _| gst::Iterator::from_vec(vec![]))
             .build();
         let weak = self.obj().downgrade();
         pad.connect_unlinked(move |_, _| {
-            // A frame may be waiting for what will now not come.
+            // A frame may be waiting for samples that do not come any more.
             if let Some(element) = weak.upgrade() {
                 element.imp().changed.notify_all();
             }
         });
-        self.with_side(&modality, |side| side.pad = Some(pad.clone()));
-        // A pad that joins a running element must be ready for data at once.
+        self.with_physio_pad(&modality, |physio| physio.pad = Some(pad.clone()));
+        // A pad that is added to a running element has to be activated here.
         if self.obj().current_state() > gst::State::Ready && pad.set_active(true).is_err() {
             gst::warning!(CAT, imp = self, "pad {modality} could not be activated");
         }
         match self.obj().add_pad(&pad) {
-            Ok(()) => Some(pad),
+            Ok(()) => {
+                gst::debug!(CAT, obj = pad, "added for the signal {modality}");
+                Some(pad)
+            }
             Err(e) => {
                 gst::error!(CAT, imp = self, "{e}");
-                self.state().sides.remove(&modality);
+                self.state().physio_pads.remove(&modality);
                 None
             }
         }
@@ -603,10 +614,11 @@ impl ElementImpl for MvpFusion {
         let modality = name.strip_prefix("physio_").unwrap_or(&name);
         {
             let mut state = self.state();
-            state.sides.remove(modality);
+            state.physio_pads.remove(modality);
             state.live = None;
         }
         self.changed.notify_all();
+        gst::debug!(CAT, obj = pad, "released");
         let _ = pad.set_active(false);
         if let Err(e) = self.obj().remove_pad(pad) {
             gst::warning!(CAT, imp = self, "{e}");
@@ -617,6 +629,7 @@ impl ElementImpl for MvpFusion {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state: {transition:?}");
         match transition {
             gst::StateChange::ReadyToPaused => {
                 self.start().map_err(|message| {

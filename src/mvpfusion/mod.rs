@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
-mod body;
+mod branch_seek;
 mod imp;
 mod pace;
 mod physio;
-mod seek;
+mod physio_pad;
 mod seeking;
 mod state;
 mod video;

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Whether the time of a video frame can be believed.
+//! Whether the timestamp of a video frame continues those before it.
 
 /// One frame may be this far (ns) before or after its neighbours, whatever their rate.
 pub(super) const NEAR: u64 = 1_000_000_000;
 /// A first frame up to this running time (ns) needs no second one to confirm it.
 const START: u64 = 10_000_000_000;
-/// So many frames in a row, each after the other, make a new time line.
+/// So many frames in a row that agree with each other make a jump.
 const AGREE: u32 = 3;
-/// The usual distance of frames is taken from this many.
+/// The usual distance of frames is the median of this many.
 const GAPS: usize = 8;
 
 /// What to do with a frame. Times are nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It goes on from the frames before.
+    /// It continues the frames before.
     On,
-    /// It is alone with its time so far.
+    /// Its timestamp is far from those of its neighbours so far.
     Stray,
-    /// With the frames before it, it begins another time line at `to`; the old one, where
-    /// there was one, had come to `from`.
+    /// With the frames before it, it continues from `to`. The frames before those ended at
+    /// `from`, where there were some.
     Jump { from: Option<u64>, to: u64 },
 }
 
-/// Frames that are off the time line and follow each other.
+/// Frames away from the expected time that follow each other.
 #[derive(Debug, Clone, Copy)]
 struct Off {
     first: u64,
@@ -95,7 +95,7 @@ impl Pace {
         self.seen += 1;
     }
 
-    /// How long the next frame may be in coming.
+    /// How much later than the newest frame the next one may be.
     fn reach(&self) -> u64 {
         let mut gaps = self.gaps;
         let gaps = &mut gaps[..self.seen.min(GAPS)];

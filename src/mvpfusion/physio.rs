@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a physiology pad carries: its caps, and its bytes as samples.
+//! Caps of the physiology pads, and samples from the bytes of a buffer.
 
 /// The sample format of a physiology stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// The ends of an integer format; none for floats.
+    /// Least and largest value of an integer format; none for floats.
     pub(super) fn full_scale(self) -> Option<[f64; 2]> {
         match self {
             Self::F32 | Self::F64 => None,
@@ -66,7 +66,7 @@ impl Format {
     }
 }
 
-/// What a pad takes.
+/// Caps of the pad templates.
 pub(super) fn template_caps() -> gst::Caps {
     let formats =
         |extra: Option<&'static str>| gst::List::new(Format::COMMON.into_iter().chain(extra));
@@ -96,7 +96,7 @@ pub(super) fn template_caps() -> gst::Caps {
         .build()
 }
 
-/// A configured stream: how to get one signal out of its buffers.
+/// How to read one signal from the buffers of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stream {
     pub(super) format: Format,
@@ -105,7 +105,7 @@ pub(super) struct Stream {
     channel: usize,
     /// Nominal rate in Hz, 0 for an irregular stream.
     pub(super) rate: f64,
-    /// The stream's unit, where it tells one.
+    /// The channel's unit, where the caps name one.
     pub(super) unit: Option<String>,
 }
 
@@ -113,7 +113,7 @@ impl Stream {
     /// Reads caps for the signal `modality`.
     ///
     /// # Errors
-    /// A text for the user: what was expected, what was found, what to do.
+    /// A text for users: what was expected, what was found, what to do.
     pub(super) fn from_caps(caps: &gst::CapsRef, modality: &str) -> Result<Self, String> {
         let s = caps.structure(0).ok_or("the caps are empty")?;
         let format = s.get::<&str>("format").map_err(|e| e.to_string())?;
@@ -147,13 +147,36 @@ impl Stream {
         })
     }
 
+    /// What [`Stream::from_caps`] chose and why, for the log.
+    pub(super) fn describe(&self, caps: &gst::CapsRef, modality: &str) -> String {
+        let s = caps.structure(0);
+        let field = |name| s.and_then(|s| s.get::<&str>(name).ok()).unwrap_or("none");
+        let labels = field("channel-labels");
+        let why = match self.channels {
+            1 => "the only one".to_string(),
+            n => format!(
+                "the only one of {n} whose label contains {}",
+                words(modality).collect::<Vec<_>>().join(" or ")
+            ),
+        };
+        format!(
+            "type {}, channel {} ({}), {why}; labels {labels}, unit {}, {} Hz, {:?}",
+            field("stream-type"),
+            self.channel,
+            labels.split(',').nth(self.channel).unwrap_or("none").trim(),
+            self.unit.as_deref().unwrap_or("none"),
+            self.rate,
+            self.format,
+        )
+    }
+
     /// Bytes of one sample of all channels.
     pub(super) fn stride(&self) -> usize {
         self.channels * self.format.size()
     }
 
-    /// Nanoseconds from one sample to the next; for an irregular stream the buffer's
-    /// duration is shared out.
+    /// Nanoseconds from the buffer's start to sample `index` of `count`; in an irregular
+    /// stream the samples are spread evenly over the buffer's duration.
     pub(super) fn sample_time(&self, index: u64, count: u64, duration: Option<u64>) -> u64 {
         if self.rate > 0.0 {
             (index as f64 * 1e9 / self.rate).round() as u64
@@ -171,14 +194,15 @@ impl Stream {
     }
 }
 
-/// Names under which laboratories send a signal.
-fn aliases(modality: &str) -> &[&str] {
-    match modality {
-        "eda" => &["eda", "gsr", "scr", "scl"],
-        "ecg" => &["ecg", "ekg"],
-        "ppg" => &["ppg", "bvp", "pleth"],
+/// What the label of a signal's channel may contain: its name, and names in common use.
+fn words(modality: &str) -> impl Iterator<Item = &str> {
+    let others: &[&str] = match modality {
+        "eda" => &["gsr", "scr", "scl"],
+        "ecg" => &["ekg"],
+        "ppg" => &["bvp", "pleth"],
         _ => &[],
-    }
+    };
+    std::iter::once(modality).chain(others.iter().copied())
 }
 
 fn choose_channel(channels: usize, labels: &[String], modality: &str) -> Result<usize, String> {
@@ -187,7 +211,7 @@ fn choose_channel(channels: usize, labels: &[String], modality: &str) -> Result<
     }
     let fits = |label: &String| {
         let label = label.to_lowercase();
-        label.contains(modality) || aliases(modality).iter().any(|a| label.contains(a))
+        words(modality).any(|w| label.contains(w))
     };
     let found: Vec<usize> = (0..channels.min(labels.len()))
         .filter(|i| fits(&labels[*i]))
@@ -211,7 +235,7 @@ fn choose_channel(channels: usize, labels: &[String], modality: &str) -> Result<
     }
 }
 
-/// A warning where the unit shows that the signal is upside down for the network.
+/// A warning where the unit is not one that the network takes.
 pub(super) fn unit_warning(modality: &str, unit: &str) -> Option<String> {
     let resistance = unit.to_lowercase().contains("ohm") || unit.contains('Ω');
     (modality == "eda" && resistance).then(|| {
@@ -252,6 +276,16 @@ mod tests {
     }
 
     #[test]
+    fn the_choice_is_explained() {
+        let caps = caps(3, "count,GSR,temp", "S16LE");
+        let s = Stream::from_caps(&caps, "eda").expect("caps");
+        let text = s.describe(&caps, "eda");
+        for part in ["channel 1 (GSR)", "of 3", "eda or gsr", "unit b", "51.2 Hz"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
     fn a_channel_is_never_guessed() {
         for labels in ["", "a,b,c", "eda left,eda right,temp"] {
             let e = Stream::from_caps(&caps(3, labels, "F32LE"), "eda").expect_err(labels);
@@ -271,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn resistance_is_told() {
+    fn resistance_is_warned_of() {
         assert!(unit_warning("eda", "kOhms").is_some());
         assert!(unit_warning("eda", "uS").is_none());
     }

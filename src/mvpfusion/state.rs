@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the streaming threads of the element share.
+//! The state that the streaming threads of `mvpfusion` share.
 
+use super::branch_seek::BranchSeek;
 use super::pace::Pace;
 use super::physio::Stream;
-use super::seek;
 use super::worker::{Answered, Shared, Worker};
 use crate::common::Sync;
 use crate::meta::{PhysioTraceMeta, UnitOrder};
@@ -16,38 +16,39 @@ use std::sync::Arc;
 
 /// How far physiology may run ahead of video before its pad holds it back, when waiting.
 pub(super) const AHEAD: u64 = 10_000_000_000;
-/// The same while no pad misses anything for the next answer: one demuxer may feed several
-/// pads, and has to get past the samples of one to those of another.
+/// The same while every pad has what the next answer needs. It is not 0: one demuxer may
+/// feed several pads, and has to get past the samples of one to those of another.
 const NEAR_AHEAD: u64 = 2_000_000_000;
 
-/// One physiology pad, as the video side sees it.
+/// One physiology pad, as the video's streaming thread needs it.
 #[derive(Debug, Default)]
-pub(super) struct Side {
+pub(super) struct PhysioPad {
     pub(super) pad: Option<gst::Pad>,
     pub(super) segment: Option<gst::FormattedSegment<ClockTime>>,
     pub(super) stream: Option<Stream>,
-    /// Running time (ns) up to which everything has come.
+    /// Running time (ns) up to which every sample has come.
     pub(super) progress: u64,
-    /// Running time (ns) up to which nothing that comes changes what the network gets.
+    /// Running time (ns) up to which no later sample changes a grid value.
     pub(super) settled: u64,
     pub(super) eos: bool,
     pub(super) flushing: bool,
-    /// The seek or flush that the pad was flushed by last.
+    /// Sequence number of the last flush.
     pub(super) flushed: Option<gst::Seqnum>,
-    /// What comes is of before a seek, and left out until the pad is flushed.
-    pub(super) void: bool,
-    /// A segment has come: what feeds the pad is there.
-    pub(super) met: bool,
+    /// A seek is on its way: the samples that come are from before it, until the pad is
+    /// flushed.
+    pub(super) awaits_flush: bool,
+    /// A segment has come, so there is an element upstream that can be sought.
+    pub(super) has_segment: bool,
     pub(super) samples: u64,
 }
 
-impl Side {
-    /// Forgets what has come, not whose it is.
+impl PhysioPad {
+    /// Back to the state before the first sample; the pad and its caps are kept.
     pub(super) fn restart(&mut self) {
         *self = Self {
             pad: self.pad.take(),
             stream: self.stream.take(),
-            met: self.met,
+            has_segment: self.has_segment,
             ..Self::default()
         };
     }
@@ -56,20 +57,21 @@ impl Side {
         self.pad.as_ref().is_some_and(|p| p.is_linked())
     }
 
-    /// Whether what comes next bears on the time before `end`. How much of it has come
-    /// already is chance, and an answer must not depend on that.
-    pub(super) fn owes(&self, end: u64) -> bool {
-        (self.void || (!self.eos && self.settled < end && self.progress < end + AHEAD))
+    /// Whether samples that are still to come may change the grid before `end`. An answer
+    /// waits for them: without that it would depend on which thread was faster.
+    pub(super) fn is_incomplete_before(&self, end: u64) -> bool {
+        (self.awaits_flush || (!self.eos && self.settled < end && self.progress < end + AHEAD))
             && self.is_linked()
     }
 }
 
-/// What a seek has to put back if it fails.
-pub(super) struct Before {
+/// What a seek puts back if no branch follows it.
+pub(super) struct BeforeSeek {
     /// Last hop and the video's time.
     pub(super) hops: (u64, u64),
-    /// Another sink's branch was faster, and what it brought may be lost.
-    pub(super) spoilt: bool,
+    /// The same seek has reached a branch through another sink, and samples of its new
+    /// position were dropped: the element has to seek once more.
+    pub(super) data_lost: bool,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +79,7 @@ pub(super) struct Stats {
     pub(super) frames: u64,
     pub(super) stray: u64,
     pub(super) jumps: u32,
-    /// Hops that nobody was asked for, because frames were late or far apart.
+    /// Hops that were never requested, because frames were late or far apart.
     pub(super) skipped: u64,
 }
 
@@ -95,32 +97,34 @@ pub(super) struct State {
     pub(super) wait_for_model: bool,
     pub(super) sync: Sync,
     pub(super) worker: Option<Arc<Worker>>,
-    /// What the worker tells.
+    /// Written by the worker.
     pub(super) shared: Arc<Shared>,
 
     pub(super) segment: Option<gst::FormattedSegment<ClockTime>>,
     pub(super) video_flushing: bool,
     pub(super) video_eos: bool,
-    /// As in [`Side`].
+    /// As in [`PhysioPad`].
     pub(super) video_flushed: Option<gst::Seqnum>,
-    pub(super) video_void: bool,
-    /// The last seek, and whether it was followed.
-    pub(super) seek: Option<(gst::Seqnum, bool)>,
-    /// The last seek that was followed, for pads that come later, or why they cannot.
-    pub(super) led: Option<(gst::Seqnum, Result<seek::Wanted, String>)>,
-    /// Pads are being sought: one after the other, as one demuxer may feed several.
-    pub(super) leading: bool,
+    pub(super) video_awaits_flush: bool,
+    /// The last seek event, and what it was answered. The event comes once for each sink.
+    pub(super) answered_seek: Option<(gst::Seqnum, bool)>,
+    /// The last seek that the branches followed, for branches that are linked later; an
+    /// error where they cannot follow it.
+    pub(super) followed_seek: Option<(gst::Seqnum, Result<BranchSeek, String>)>,
+    /// A thread is sending a seek upstream. Pads are sought one after the other, because
+    /// one demuxer may feed several.
+    pub(super) seek_in_progress: bool,
     pub(super) video_time: u64,
     pub(super) pace: Pace,
-    /// From capture to display, as the pipeline has told.
+    /// The pipeline's latency (ns), from the LATENCY event.
     pub(super) latency: u64,
     /// Decided at the first frame, and again when pads come and go.
     pub(super) live: Option<bool>,
-    pub(super) sides: BTreeMap<String, Side>,
+    pub(super) physio_pads: BTreeMap<String, PhysioPad>,
 
-    /// The hop that was asked for last.
+    /// The hop that was requested last.
     pub(super) last_hop: u64,
-    /// Grows with every new time line.
+    /// Grows whenever the windows start again: a flush, a jump of the timestamps.
     pub(super) generation: u64,
     pub(super) result: Option<Answered>,
     pub(super) traces: Option<(u64, Arc<PhysioTraceMeta>)>,
@@ -133,17 +137,21 @@ impl State {
         let now = self.video_time + self.hop;
         let next = (self.last_hop + 1) * self.hop;
         progress > now + AHEAD
-            || (progress > now + NEAR_AHEAD && !self.sides.values().any(|s| s.owes(next)))
+            || (progress > now + NEAR_AHEAD
+                && !self
+                    .physio_pads
+                    .values()
+                    .any(|s| s.is_incomplete_before(next)))
     }
 
-    /// The worker has failed, and said why.
+    /// The worker has failed and has posted why.
     pub(super) fn failed(&self) -> bool {
         let worker = self.worker.as_ref();
         worker.is_some_and(|w| w.phase() == Phase::Failed)
     }
 
-    /// Forgets the answers of another time line; the next is to be that of hop `last` + 1.
-    pub(super) fn begin_anew(&mut self, last: u64) {
+    /// Drops the answers so far; the next one is for hop `last` + 1.
+    pub(super) fn restart_windows(&mut self, last: u64) {
         self.last_hop = last;
         self.result = None;
         self.traces = None;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The video: frames, their times, and the answers that they ask for.
+//! The video pads: frames, their timestamps, and the answers that they request.
 
 use super::imp::{CAT, MvpFusion};
 use super::pace::{self, Pace, Verdict};
 use super::state::{AHEAD, State};
 use super::worker::{Answered, Job};
-use crate::common::Sync;
+use crate::common::{self, Sync};
 use crate::meta::{PhysioTrace, PhysioTraceMeta};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -18,9 +18,9 @@ use std::sync::{Arc, MutexGuard};
 const TRACE_PERIOD: u64 = 100_000_000;
 /// Answers given at one frame at the most, when waiting.
 const MAX_CATCH_UP: u64 = 600;
-/// A hole in the video that is longer (ns) is told.
+/// A gap in the video that is longer (ns) gets a warning.
 const HOLE: u64 = 5_000_000_000;
-/// Jumps of the video's time are told this often.
+/// No more warnings about jumps of the video's timestamps than this.
 const JUMPS_TOLD: u32 = 10;
 
 impl MvpFusion {
@@ -28,13 +28,13 @@ impl MvpFusion {
         &self,
         mut buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        gst::trace!(CAT, obj = self.sinkpad, "{buffer:?}");
+        gst::log!(CAT, obj = self.sinkpad, "{buffer:?}");
         let (own, verdict, inputs, live) = {
             let mut state = self.state();
             if state.failed() {
                 return Err(gst::FlowError::Error);
             }
-            if state.video_void {
+            if state.video_awaits_flush {
                 drop(state);
                 return self.srcpad.push(buffer);
             }
@@ -47,14 +47,14 @@ impl MvpFusion {
             let verdict = own.map(|t| state.pace.judge(t, duration));
             (own, verdict, state.inputs.clone(), state.live)
         };
-        // When it was taken, where that can be believed.
+        // Its running time, where its neighbours agree with it.
         let time = own.filter(|_| verdict != Some(Verdict::Stray));
         match verdict {
             Some(Verdict::Stray) => {
                 gst::warning!(
                     CAT,
                     imp = self,
-                    "the frame at {} has a time of its own; no answer is made for it",
+                    "the timestamp of the frame at {} is far from its neighbours'; it passes, and no answer is requested for it",
                     own.map(ClockTime::from_nseconds).display()
                 );
                 self.state().stats.stray += 1;
@@ -67,7 +67,7 @@ impl MvpFusion {
         }
         let live = match live {
             Some(live) => live,
-            None => self.decide(),
+            None => self.decide_live(),
         };
         if let Some(inputs) = &inputs
             && verdict != Some(Verdict::Stray)
@@ -76,9 +76,9 @@ impl MvpFusion {
         }
         if let Some(time) = time {
             if live {
-                self.ask(time)?;
+                self.request(time)?;
             } else {
-                self.ask_and_wait(time)?;
+                self.request_and_wait(time)?;
             }
         }
         let traces = time.zip(inputs).and_then(|(t, i)| self.traces(t, &i));
@@ -90,7 +90,7 @@ impl MvpFusion {
         self.srcpad.push(buffer)
     }
 
-    /// Puts the newest result and the traces on a frame whose timestamp says `own` (ns).
+    /// Puts the newest result and the traces on a frame of running time `own` (ns).
     fn mark(
         &self,
         buffer: &mut gst::BufferRef,
@@ -101,7 +101,7 @@ impl MvpFusion {
         let (result, hop, settle, latency) = {
             let mut state = self.state();
             state.stats.frames += 1;
-            // Those that a streaming thread waited for are taken already.
+            // Answers that a streaming thread waited for are in `result` already.
             let newest = state.worker.as_ref().and_then(|w| w.take_answers().pop());
             if newest.is_some() {
                 state.result = newest;
@@ -116,7 +116,7 @@ impl MvpFusion {
         };
         let end = meta.window_end.nseconds();
         let mut age = own.unwrap_or(0).saturating_sub(end);
-        // Frames whose times stand still or go astray do not make an answer fresh.
+        // The clock counts too: timestamps that stand still must not make an answer look new.
         if let Some(now) = live.then(|| self.running_time()).flatten() {
             age = age.max(now.saturating_sub(latency).saturating_sub(end));
         }
@@ -127,11 +127,11 @@ impl MvpFusion {
         Ok(())
     }
 
-    /// Gives the units of the longest-followed face to the video track, on a frame of
-    /// running time `time`.
+    /// Gives the units of the face that has been followed longest to the video track.
+    /// `time` is the frame's running time.
     fn take_units(&self, inputs: &Inputs, buffer: &gst::BufferRef, time: Option<u64>) {
         let order = self.state().units.clone();
-        // They may be those of an earlier frame, and that one may have been a stray.
+        // The units may be of an earlier frame, whose timestamp may have been a wrong one.
         let latest = time.map(|t| ClockTime::from_nseconds(t.saturating_add(pace::NEAR)));
         if let Some(face) = order.and_then(|o| o.first_face(buffer, latest)) {
             let mut video = inputs.video();
@@ -142,27 +142,27 @@ impl MvpFusion {
     /// The pipeline's running time while it plays, ns.
     fn running_time(&self) -> Option<u64> {
         let obj = self.obj();
-        // A pause stops it, and the element is not told.
+        // In PAUSED the clock goes on and running time does not.
         (obj.current_state() == gst::State::Playing)
             .then(|| obj.current_running_time())
             .flatten()
             .map(ClockTime::nseconds)
     }
 
-    /// The video goes on at `to` instead of `from`, and not for one frame.
+    /// The timestamps of the video have jumped from `from` to `to`, for several frames.
     fn jump(&self, from: u64, to: u64) {
         let back = to < from;
         let (tell, inputs, overtaken) = {
             let mut state = self.state();
             let mut overtaken = Vec::new();
             if back {
-                // What was closed for windows that have not come yet takes no samples.
+                // Grids that are closed up to here take no samples of the new windows.
                 let closed = state.last_hop * state.hop;
-                let sides = state.sides.iter();
-                let behind = sides.filter(|(_, s)| s.progress.saturating_add(AHEAD) < closed);
+                let physio_pads = state.physio_pads.iter();
+                let behind = physio_pads.filter(|(_, s)| s.progress.saturating_add(AHEAD) < closed);
                 overtaken = behind.map(|(name, _)| name.clone()).collect();
                 let last = to / state.hop.max(1);
-                state.begin_anew(last);
+                state.restart_windows(last);
                 state.video_time = to;
             }
             state.stats.jumps += u32::from(back || to - from > HOLE);
@@ -170,7 +170,7 @@ impl MvpFusion {
             (tell, state.inputs.clone().filter(|_| back), overtaken)
         };
         if let Some(inputs) = inputs {
-            self.rest();
+            self.wait_for_worker();
             inputs.video().flush();
             for mut track in overtaken.iter().filter_map(|name| inputs.signal(name)) {
                 track.flush();
@@ -195,7 +195,7 @@ impl MvpFusion {
         }
     }
 
-    /// The last seconds of every linked signal, for drawing.
+    /// The last seconds of every linked signal, to be drawn.
     fn traces(&self, time: u64, inputs: &Inputs) -> Option<Arc<PhysioTraceMeta>> {
         let (names, length) = {
             let state = self.state();
@@ -204,10 +204,13 @@ impl MvpFusion {
             {
                 return Some(traces.clone());
             }
-            if state.trace.is_zero() || state.sides.is_empty() {
+            if state.trace.is_zero() || state.physio_pads.is_empty() {
                 return None;
             }
-            (state.sides.keys().cloned().collect::<Vec<_>>(), state.trace)
+            (
+                state.physio_pads.keys().cloned().collect::<Vec<_>>(),
+                state.trace,
+            )
         };
         let traces = names.iter().filter_map(|name| {
             let track = inputs.signal(name)?;
@@ -227,38 +230,48 @@ impl MvpFusion {
         Some(traces)
     }
 
-    /// Whether to run live: as told, or as the inputs are.
+    /// Whether to run live: as `sync` says, or live where an input is.
     pub(super) fn is_live(&self) -> bool {
         let sync = self.state().sync;
         match sync {
             Sync::Live => true,
             Sync::Wait => false,
-            Sync::Auto => self
-                .obj()
-                .sink_pads()
-                .iter()
-                .any(|p| gst_common::upstream_is_live(p) == Some(true)),
+            Sync::Auto => self.live_pad().is_some(),
         }
     }
 
-    fn decide(&self) -> bool {
-        let live = self.is_live();
-        let mut state = self.state();
-        state.live = Some(live);
+    /// A sink pad with a live source upstream.
+    fn live_pad(&self) -> Option<gst::Pad> {
+        let mut pads = self.obj().sink_pads().into_iter();
+        pads.find(|p| gst_common::upstream_is_live(p) == Some(true))
+    }
+
+    fn decide_live(&self) -> bool {
+        let sync = self.state().sync;
+        let (live, why) = match sync {
+            Sync::Live => (true, "the property says so".to_string()),
+            Sync::Wait => (false, "the property says so".to_string()),
+            Sync::Auto => match self.live_pad() {
+                Some(pad) => (true, format!("the source of pad {} is live", pad.name())),
+                None => (false, "no pad has a live source".to_string()),
+            },
+        };
         gst::info!(
             CAT,
             imp = self,
-            "sync={:?}: {}",
-            state.sync,
-            if live { "live" } else { "wait" }
+            "sync={sync:?}: {}, because {why}",
+            match live {
+                true => "live, frames do not wait for results",
+                false => "frames wait for results",
+            }
         );
-        drop(state);
+        self.state().live = Some(live);
         self.changed.notify_all();
         live
     }
 
-    /// Live: leaves the newest due hop in the mailbox, and goes on.
-    fn ask(&self, time: u64) -> Result<(), gst::FlowError> {
+    /// Live: requests the newest hop that is due, without waiting.
+    fn request(&self, time: u64) -> Result<(), gst::FlowError> {
         let worker = self.worker()?;
         if self.state().wait_for_model {
             worker.await_ready()?;
@@ -267,29 +280,39 @@ impl MvpFusion {
         state.video_time = time;
         let hop = time.saturating_sub(state.settle) / state.hop.max(1);
         if hop > state.last_hop {
-            // Before the first answer there was nothing to skip.
-            if state.last_hop > 0 {
-                state.stats.skipped += hop - state.last_hop - 1;
-            }
+            // Before the first answer no hop is skipped.
+            let skipped = match state.last_hop {
+                0 => 0,
+                last => hop - last - 1,
+            };
+            state.stats.skipped += skipped;
             state.last_hop = hop;
             drop(state);
-            gst::log!(CAT, imp = self, "hop {hop} is asked for");
+            if skipped > 0 {
+                gst::debug!(
+                    CAT,
+                    imp = self,
+                    "{skipped} hops before hop {hop} are skipped: the frames were late or far apart"
+                );
+            }
+            self.log_request(hop, time);
             worker.submit(Job { hop, live: true });
         }
         Ok(())
     }
 
-    /// Not live: answers every hop up to this frame, each with all its physiology.
-    fn ask_and_wait(&self, time: u64) -> Result<(), gst::FlowError> {
+    /// Not live: waits for the answer of every hop up to this frame, each with all its
+    /// physiology.
+    fn request_and_wait(&self, time: u64) -> Result<(), gst::FlowError> {
         let worker = self.worker()?;
         let mut state = self.state();
         state.video_time = state.video_time.max(time);
-        if !state.sides.is_empty() {
+        if !state.physio_pads.is_empty() {
             self.changed.notify_all();
         }
         let due = time / state.hop.max(1);
         let generation = state.generation;
-        // After a long hole in the video only the last windows are still of interest.
+        // After a long gap in the video only the last hops are computed.
         state.last_hop = state.last_hop.max(due.saturating_sub(MAX_CATCH_UP));
         while state.last_hop < due {
             let hop = state.last_hop + 1;
@@ -299,15 +322,20 @@ impl MvpFusion {
                 worker.await_ready()?;
                 state = self.state();
             }
-            while state.sides.values().any(|s| s.owes(end)) {
+            self.log_wait(&state, hop, time);
+            while state
+                .physio_pads
+                .values()
+                .any(|s| s.is_incomplete_before(end))
+            {
                 state = self.wait_while_running(state)?;
-                // A seek has made the frame one of before.
+                // A seek came meanwhile: the frame is from before it.
                 if state.generation != generation {
                     return Ok(());
                 }
             }
             drop(state);
-            gst::log!(CAT, imp = self, "hop {hop} is asked for");
+            self.log_request(hop, time);
             let answer = worker.run(Job { hop, live: false });
             state = self.state();
             if state.generation != generation {
@@ -317,15 +345,40 @@ impl MvpFusion {
                 Ok(answer) => {
                     state.last_hop = hop;
                     state.result = Some(answer);
-                    // A pad may be held back because nothing was missing until now.
+                    // A pad that was held back may go on: the next hop needs more samples.
                     self.changed.notify_all();
                 }
-                // A pad was flushed, which made the answer void: it is asked for again.
+                // A pad was flushed, which cancelled the answer: it is requested again.
                 Err(gst::FlowError::Flushing) if state.running && !state.video_flushing => {}
                 Err(e) => return Err(e),
             }
         }
         Ok(())
+    }
+
+    fn log_request(&self, hop: u64, time: u64) {
+        gst::log!(
+            CAT,
+            imp = self,
+            "hop {hop} is requested by the frame at {}",
+            ClockTime::from_nseconds(time)
+        );
+    }
+
+    fn log_wait(&self, state: &State, hop: u64, time: u64) {
+        let end = hop * state.hop;
+        let pads = state.physio_pads.iter();
+        let missing = pads.filter(|(_, p)| p.is_incomplete_before(end));
+        let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
+        if !missing.is_empty() {
+            gst::log!(
+                CAT,
+                imp = self,
+                "the frame at {} waits for samples of hop {hop}: {}",
+                ClockTime::from_nseconds(time),
+                missing.join(", ")
+            );
+        }
     }
 
     fn wait_while_running<'a>(
@@ -347,7 +400,10 @@ impl MvpFusion {
         gst::log!(CAT, obj = self.sinkpad, "{event:?}");
         match event.view() {
             EventView::Segment(segment) => match segment.segment().downcast_ref::<ClockTime>() {
-                Some(segment) => self.state().segment = Some(segment.clone()),
+                Some(segment) => {
+                    common::log_segment(*CAT, &self.sinkpad, segment);
+                    self.state().segment = Some(segment.clone());
+                }
                 None => {
                     gst::element_imp_error!(
                         self,
@@ -374,8 +430,8 @@ impl MvpFusion {
             EventView::FlushStop(_) => self.flush_video(event.seqnum()),
             EventView::Eos(_) => {
                 let mut state = self.state();
-                // That of before a seek ends nothing.
-                state.video_eos = !state.video_void;
+                // An EOS from before a seek does not count.
+                state.video_eos = !state.video_awaits_flush;
                 drop(state);
                 self.changed.notify_all();
             }
@@ -394,13 +450,19 @@ impl MvpFusion {
         match event.view() {
             gst::EventView::Seek(seek) => return self.seek(&event, seek),
             gst::EventView::Latency(latency) => {
-                gst::debug!(
+                let new = latency.latency();
+                let old = std::mem::replace(&mut self.state().latency, new.nseconds());
+                let level = match old == new.nseconds() {
+                    true => gst::DebugLevel::Debug,
+                    false => gst::DebugLevel::Info,
+                };
+                gst::log_with_level!(
                     CAT,
+                    level,
                     obj = self.srcpad,
-                    "the pipeline's latency is {}",
-                    latency.latency()
+                    "latency of the pipeline: {new}, was {}",
+                    ClockTime::from_nseconds(old)
                 );
-                self.state().latency = latency.latency().nseconds();
             }
             _ => {}
         }
@@ -411,20 +473,25 @@ impl MvpFusion {
         let (inputs, worker) = {
             let mut state = self.state();
             state.video_flushed = Some(seqnum);
-            state.video_void = false;
+            state.video_awaits_flush = false;
             state.video_flushing = false;
             state.video_eos = false;
             state.segment = None;
             state.video_time = 0;
             state.pace = Pace::default();
-            state.begin_anew(0);
+            state.restart_windows(0);
             (state.inputs.clone(), state.worker.clone())
         };
+        gst::debug!(
+            CAT,
+            obj = self.sinkpad,
+            "flushed by {seqnum:?}: the windows start again at 0"
+        );
         if let Some(worker) = worker {
             worker.set_flushing(false);
         }
         if let Some(inputs) = inputs {
-            self.rest();
+            self.wait_for_worker();
             inputs.video().flush();
         }
     }

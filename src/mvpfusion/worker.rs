@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What `mvpfusion`'s worker thread does: it loads the network, runs it and drops it.
+//! The worker thread of `mvpfusion`: it loads the network, runs it and drops it.
 
 use super::imp::CAT;
 use crate::meta::{EMOTION_MESSAGE, EmotionMeta, EmotionStamp};
@@ -17,7 +17,7 @@ const TIMES: usize = 512;
 
 pub(super) type Worker = gst_common::Worker<Job, Answered>;
 
-/// What the worker needs to know to begin.
+/// What the worker needs to start.
 pub(super) struct Plan {
     pub(super) bundle: Arc<Bundle>,
     pub(super) inputs: Arc<Inputs>,
@@ -27,14 +27,14 @@ pub(super) struct Plan {
     pub(super) hop_chunks: u64,
 }
 
-/// An answer that is asked for. Hop `h` ends at `h` × hop length.
+/// A request for the answer of hop `h`, whose window ends at `h` × hop length.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job {
     pub(super) hop: u64,
     pub(super) live: bool,
 }
 
-/// A result, and the same made ready for the frames.
+/// A result, as metadata and as a prepared stamp for the frames.
 #[derive(Debug, Clone)]
 pub(super) struct Answered {
     pub(super) meta: Arc<EmotionMeta>,
@@ -69,10 +69,10 @@ impl Times {
     }
 }
 
-/// What the worker tells the element.
+/// What the worker writes and the element reads.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// What runs the network, once it is loaded.
+    /// The provider that runs the network, once it is loaded.
     pub(super) provider: Mutex<Option<&'static str>>,
     pub(super) times: Mutex<Times>,
 }
@@ -94,7 +94,11 @@ impl Task for Fusion {
 
     fn restart(&mut self) {
         if let Some(element) = self.element.upgrade() {
-            gst::debug!(CAT, obj = element, "tokens of before are dropped");
+            gst::debug!(
+                CAT,
+                obj = element,
+                "the windows start again: tokens computed so far are dropped"
+            );
         }
         self.estimator.flush();
     }
@@ -122,24 +126,30 @@ impl Task for Fusion {
         gst::debug!(
             CAT,
             obj = element,
-            "window {} to {}: {} (valence {:.3}, arousal {:.3}, confidence {:.3}), {}, took {:?}",
+            "result {}: window {} to {}{}: {} (valence {:.3}, arousal {:.3}, confidence {:.3}), coverage {}, took {:?} on {}",
+            meta.sequence,
             meta.window_start,
             meta.window_end,
+            if meta.warming_up { " (warming up)" } else { "" },
             meta.label,
             meta.valence,
             meta.arousal,
             meta.confidence,
             meta.modalities
                 .iter()
-                .map(|m| format!("{} {:.0} %", m.name, m.coverage * 100.0))
+                .map(|m| {
+                    let (coverage, quality) = (m.coverage * 100.0, m.quality * 100.0);
+                    format!("{} {coverage:.0} % (quality {quality:.0} %)", m.name)
+                })
                 .collect::<Vec<_>>()
                 .join(", "),
-            answered.took
+            answered.took,
+            meta.provider
         );
         let message = gst::message::Element::builder(meta.to_structure(EMOTION_MESSAGE))
             .src(&element)
             .build();
-        // Without a bus there is nobody to tell.
+        // An element without a bus posts to nobody.
         let _ = element.post_message(message);
     }
 }
@@ -160,7 +170,7 @@ impl Fusion {
             model: self.title.clone(),
             trained: self.estimator.bundle().trained(),
             provider: self.estimator.network().active_provider().to_string(),
-            // A measured time would make two runs over the same data differ.
+            // With a measured time two runs over the same data would differ.
             inference_time: match live {
                 true => ClockTime::from_nseconds(answer.took.as_nanos() as u64),
                 false => ClockTime::ZERO,
@@ -182,7 +192,7 @@ impl Fusion {
     }
 }
 
-/// Loads the network and tells the bus how it went.
+/// Loads the network and posts its progress, or what is wrong, on the bus.
 pub(super) fn load(
     worker: &Loading<Job, Answered>,
     element: glib::WeakRef<super::MvpFusion>,
@@ -278,7 +288,7 @@ fn progress(element: &glib::WeakRef<super::MvpFusion>, kind: gst::ProgressType, 
         let message = gst::message::Progress::builder(kind, "model", text)
             .src(&element)
             .build();
-        // Without a bus there is nobody to tell.
+        // An element without a bus posts to nobody.
         let _ = element.post_message(message);
     }
 }

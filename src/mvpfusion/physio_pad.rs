@@ -1,36 +1,50 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The physiology pads: samples, gaps and what their caps say.
+//! The physiology pads: buffers, gaps, caps and flushes.
 
 use super::imp::{CAT, MvpFusion};
 use super::physio::{self, Stream};
-use super::state::{Side, State};
+use super::state::{PhysioPad, State};
+use crate::common;
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use std::sync::MutexGuard;
 
+/// The element and pad that `pad` is linked to.
+fn peer_name(pad: &gst::Pad) -> String {
+    let peer = pad.peer();
+    match peer.as_ref().and_then(|p| p.parent()) {
+        Some(parent) => format!("{}:{}", parent.name(), peer.map_or("".into(), |p| p.name())),
+        None => "no element".into(),
+    }
+}
+
 impl MvpFusion {
     pub(super) fn physio_chain(
         &self,
+        pad: &gst::Pad,
         name: &str,
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        gst::trace!(CAT, imp = self, "{name}: {buffer:?}");
+        gst::log!(CAT, obj = pad, "{buffer:?}");
         let duration = buffer.duration().map(ClockTime::nseconds);
         let (start, skipped, stream, inputs) = {
             let mut state = self.await_flush(name)?;
             let inputs = state.inputs.clone();
             let eos = state.video_eos;
-            let side = state.sides.get_mut(name).ok_or(gst::FlowError::Flushing)?;
+            let physio = state
+                .physio_pads
+                .get_mut(name)
+                .ok_or(gst::FlowError::Flushing)?;
             if eos {
                 return Ok(gst::FlowSuccess::Ok);
             }
-            let stream = side.stream.clone().ok_or(gst::FlowError::NotNegotiated)?;
-            let segment = side.segment.as_ref().ok_or(gst::FlowError::Error)?;
+            let stream = physio.stream.clone().ok_or(gst::FlowError::NotNegotiated)?;
+            let segment = physio.segment.as_ref().ok_or(gst::FlowError::Error)?;
             let count = (buffer.size() / stream.stride()) as u64;
-            side.samples += count;
-            // Samples of before the segment are left out, those behind them in the same
-            // buffer are not.
+            physio.samples += count;
+            // Samples from before the segment are left out, later ones of the same buffer
+            // are not.
             let first = |begin: ClockTime| {
                 let after = |i| ClockTime::from_nseconds(stream.sample_time(i, count, duration));
                 let mut times = (0..count).map(|i| begin.checked_add(after(i))).enumerate();
@@ -39,21 +53,23 @@ impl MvpFusion {
             let (start, skipped) = buffer.pts().and_then(first).unzip();
             (start, skipped.unwrap_or(0), stream, inputs)
         };
-        // Without a stamp, or from before the segment, a sample has no place in time.
+        // Samples without a timestamp and samples outside the segment have no running time.
         let (Some(start), Some(inputs)) = (start.map(ClockTime::nseconds), inputs) else {
             gst::debug!(
                 CAT,
-                imp = self,
-                "{name}: buffer without running time is left out"
+                obj = pad,
+                "a buffer without running time is left out: PTS {}",
+                buffer.pts().display()
             );
             return Ok(gst::FlowSuccess::Ok);
         };
-        // Held before it is read, or what follows a long gap would push the window out.
-        self.advance(name, start)?;
+        // Hold back before the samples are read: after a long gap they would replace the
+        // window that is still needed.
+        self.advance(pad, name, start)?;
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         let samples = stream.samples(&map);
         let count = samples.len() as u64;
-        // Of the first sample that is taken, behind the buffer's beginning.
+        // Time from the buffer's start to the first sample that is taken.
         let offset = stream.sample_time(skipped as u64, count, duration);
         let length = duration.unwrap_or_else(|| stream.sample_time(count, count, None));
         let end = start + length.saturating_sub(offset);
@@ -61,8 +77,8 @@ impl MvpFusion {
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 gst::debug!(
                     CAT,
-                    imp = self,
-                    "{name}: samples are missing before {}",
+                    obj = pad,
+                    "DISCONT: samples are missing before {}",
                     ClockTime::from_nseconds(start)
                 );
                 track.cut();
@@ -72,27 +88,36 @@ impl MvpFusion {
                 track.push(start + at, value);
             }
         }
-        self.advance(name, end)
+        self.advance(pad, name, end)
     }
 
-    /// What comes during a seek is of before: it is held until the seek's flush takes it
-    /// away, or the seek has failed and it counts.
+    /// Samples that come during a seek are from before it. They are held until the seek's
+    /// flush drops them; if the seek fails, they are used.
     fn await_flush(&self, name: &str) -> Result<MutexGuard<'_, State>, gst::FlowError> {
         let mut state = self.state();
         loop {
-            let side = state.sides.get(name).ok_or(gst::FlowError::Flushing)?;
-            if !side.void || state.video_eos {
+            let physio = state
+                .physio_pads
+                .get(name)
+                .ok_or(gst::FlowError::Flushing)?;
+            if !physio.awaits_flush || state.video_eos {
                 return Ok(state);
             }
-            if side.flushing || !state.running {
+            if physio.flushing || !state.running {
                 return Err(gst::FlowError::Flushing);
             }
             state = self.wait(state);
         }
     }
 
-    /// Physiology of `name` is complete up to `end`; when waiting, holds it there.
-    fn advance(&self, name: &str, end: u64) -> Result<gst::FlowSuccess, gst::FlowError> {
+    /// Every sample of `name` up to `end` has come. Where frames wait, this holds the pad
+    /// back while it is too far ahead of the video.
+    fn advance(
+        &self,
+        pad: &gst::Pad,
+        name: &str,
+        end: u64,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let inputs = self.state().inputs.clone();
         let settled = match inputs.as_ref().and_then(|i| i.signal(name)) {
             Some(mut track) => {
@@ -102,25 +127,29 @@ impl MvpFusion {
             None => end,
         };
         let mut state = self.state();
-        if let Some(side) = state.sides.get_mut(name) {
-            side.progress = side.progress.max(end);
-            side.settled = side.settled.max(settled);
+        if let Some(physio) = state.physio_pads.get_mut(name) {
+            physio.progress = physio.progress.max(end);
+            physio.settled = physio.settled.max(settled);
         }
         self.changed.notify_all();
         let mut asked = false;
+        let mut held = false;
         loop {
-            let side = state.sides.get(name).ok_or(gst::FlowError::Flushing)?;
-            if side.flushing || !state.running {
+            let physio = state
+                .physio_pads
+                .get(name)
+                .ok_or(gst::FlowError::Flushing)?;
+            if physio.flushing || !state.running {
                 return Err(gst::FlowError::Flushing);
             }
             if state.failed() {
                 return Err(gst::FlowError::Error);
             }
-            if !state.holds_back(side.progress) || state.video_eos || state.live == Some(true) {
+            if !state.holds_back(physio.progress) || state.video_eos || state.live == Some(true) {
                 return Ok(gst::FlowSuccess::Ok);
             }
             if state.live.is_none() && !asked {
-                // A file can be through before the first frame comes.
+                // A file may end before the first frame comes and decides this.
                 drop(state);
                 if self.is_live() {
                     return Ok(gst::FlowSuccess::Ok);
@@ -128,6 +157,15 @@ impl MvpFusion {
                 asked = true;
                 state = self.state();
             } else {
+                if !std::mem::replace(&mut held, true) {
+                    gst::log!(
+                        CAT,
+                        obj = pad,
+                        "held back at {}, the video is at {}",
+                        ClockTime::from_nseconds(end),
+                        ClockTime::from_nseconds(state.video_time)
+                    );
+                }
                 state = self.wait(state);
                 asked = false;
             }
@@ -138,7 +176,7 @@ impl MvpFusion {
         use gst::EventView;
         gst::log!(CAT, obj = pad, "{event:?}");
         match event.view() {
-            EventView::Caps(caps) => return self.physio_caps(name, caps.caps()),
+            EventView::Caps(caps) => return self.physio_caps(pad, name, caps.caps()),
             EventView::Segment(e) => {
                 let Some(segment) = e.segment().downcast_ref::<ClockTime>() else {
                     gst::element_imp_error!(
@@ -151,26 +189,30 @@ impl MvpFusion {
                     );
                     return false;
                 };
-                let lead = {
+                common::log_segment(*CAT, pad, segment);
+                let late_seek = {
                     let mut state = self.state();
-                    let led = state.led.clone();
-                    let side = state.sides.get_mut(name);
-                    side.and_then(|side| {
-                        side.segment = Some(segment.clone());
-                        let late = !std::mem::replace(&mut side.met, true);
-                        let led = led.filter(|(seek, _)| late && side.flushed != Some(*seek));
-                        side.void |= led.is_some();
-                        led
+                    let followed = state.followed_seek.clone();
+                    let physio = state.physio_pads.get_mut(name);
+                    physio.and_then(|physio| {
+                        physio.segment = Some(segment.clone());
+                        let late = !std::mem::replace(&mut physio.has_segment, true);
+                        let seek =
+                            followed.filter(|(seek, _)| late && physio.flushed != Some(*seek));
+                        physio.awaits_flush |= seek.is_some();
+                        seek
                     })
                 };
-                if let Some((seqnum, wanted)) = lead {
+                if let Some((seqnum, wanted)) = late_seek {
                     let name = name.to_string();
-                    // Not here: what feeds the pad is in the middle of this event.
+                    // On another thread: the element upstream is still pushing this event.
                     self.obj().call_async(move |element| match wanted {
-                        Ok(wanted) => element.imp().lead(&name, seqnum, &wanted),
+                        Ok(wanted) => element.imp().seek_late_branch(&name, seqnum, &wanted),
                         Err(why) => {
-                            element.imp().with_side(&name, |side| side.void = false);
-                            element.imp().tell_parted(&why);
+                            element
+                                .imp()
+                                .with_physio_pad(&name, |physio| physio.awaits_flush = false);
+                            element.imp().report_out_of_sync(&why);
                         }
                     });
                 }
@@ -178,38 +220,44 @@ impl MvpFusion {
             EventView::Gap(gap) => {
                 let (start, duration) = gap.get();
                 let end = start + duration.unwrap_or(ClockTime::ZERO);
-                let end = self.with_side(name, |side| {
-                    let segment = side.segment.as_ref().filter(|_| !side.void)?;
+                let end = self.with_physio_pad(name, |physio| {
+                    let segment = physio.segment.as_ref().filter(|_| !physio.awaits_flush)?;
                     segment.to_running_time(end)
                 });
                 if let Some(end) = end.flatten() {
-                    gst::debug!(CAT, obj = pad, "no samples from {start} to {end}");
-                    return self.advance(name, end.nseconds()).is_ok();
+                    gst::debug!(CAT, obj = pad, "gap: no samples up to running time {end}");
+                    return self.advance(pad, name, end.nseconds()).is_ok();
                 }
+                gst::debug!(CAT, obj = pad, "a gap outside the segment: {start}");
             }
-            // The end of a segment seek is an end as well, until the next.
+            // The end of a segment seek counts as EOS until the next seek.
             EventView::Eos(_) | EventView::SegmentDone(_) => {
-                self.with_side(name, |side| side.eos = true);
+                self.with_physio_pad(name, |physio| physio.eos = true);
                 self.changed.notify_all();
             }
             EventView::StreamStart(_) => {
-                self.with_side(name, |side| side.eos = false);
+                self.with_physio_pad(name, |physio| physio.eos = false);
                 self.state().live = None;
             }
             EventView::FlushStart(_) => {
-                self.with_side(name, |side| side.flushing = true);
+                self.with_physio_pad(name, |physio| physio.flushing = true);
                 self.changed.notify_all();
             }
             EventView::FlushStop(_) => {
                 let seqnum = event.seqnum();
-                self.rest();
-                self.with_side(name, |side| {
-                    side.restart();
-                    side.flushed = Some(seqnum);
+                self.wait_for_worker();
+                self.with_physio_pad(name, |physio| {
+                    physio.restart();
+                    physio.flushed = Some(seqnum);
                 });
+                gst::debug!(
+                    CAT,
+                    obj = pad,
+                    "flushed by {seqnum:?}: earlier samples are dropped"
+                );
                 let (inputs, worker, refused) = {
                     let state = self.state();
-                    let refused = state.seek == Some((seqnum, false));
+                    let refused = state.answered_seek == Some((seqnum, false));
                     (state.inputs.clone(), state.worker.clone(), refused)
                 };
                 if let Some(worker) = worker {
@@ -220,20 +268,24 @@ impl MvpFusion {
                 }
                 self.changed.notify_all();
                 if refused {
-                    self.tell_parted("it was refused");
+                    self.report_out_of_sync("it was refused");
                 }
             }
-            // Nothing of physiology goes on to the video.
+            // Events of physiology are not passed to the video.
             _ => {}
         }
         true
     }
 
-    pub(super) fn with_side<T>(&self, name: &str, f: impl FnOnce(&mut Side) -> T) -> Option<T> {
-        self.state().sides.get_mut(name).map(f)
+    pub(super) fn with_physio_pad<T>(
+        &self,
+        name: &str,
+        f: impl FnOnce(&mut PhysioPad) -> T,
+    ) -> Option<T> {
+        self.state().physio_pads.get_mut(name).map(f)
     }
 
-    fn physio_caps(&self, name: &str, caps: &gst::CapsRef) -> bool {
+    fn physio_caps(&self, pad: &gst::Pad, name: &str, caps: &gst::CapsRef) -> bool {
         let stream = match Stream::from_caps(caps, name) {
             Ok(stream) => stream,
             Err(reason) => {
@@ -250,15 +302,22 @@ impl MvpFusion {
         }
         let inputs = {
             let mut state = self.state();
-            if let Some(side) = state.sides.get_mut(name) {
-                side.stream = Some(stream.clone());
+            if let Some(physio) = state.physio_pads.get_mut(name) {
+                physio.stream = Some(stream.clone());
             }
             state.inputs.clone()
         };
         if let Some(inputs) = inputs {
             match inputs.signal(name) {
                 Some(mut track) => {
-                    gst::info!(CAT, imp = self, "pad {name} is fed by {stream:?}");
+                    gst::info!(
+                        CAT,
+                        obj = pad,
+                        "signal {name} comes from {}, stream {}: {}",
+                        peer_name(pad),
+                        pad.stream_id().as_deref().unwrap_or("without an id"),
+                        stream.describe(caps, name)
+                    );
                     track.configure(stream.rate, stream.format.full_scale());
                 }
                 None => gst::element_imp_warning!(

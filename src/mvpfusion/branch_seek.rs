@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Which seeks film and body can follow together.
+//! Which seeks video and physiology can follow together.
 
 use gst::prelude::*;
 use gst::{ClockTime, GenericFormattedValue, SeekFlags, SeekType};
 
-/// A seek that leads every branch to the same moment.
+/// A seek that brings every branch to the same position.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct BranchSeek {
     flags: SeekFlags,
     start: ClockTime,
     stop_type: SeekType,
     stop: Option<ClockTime>,
 }
 
-impl Wanted {
+impl BranchSeek {
     pub(super) fn event(&self, seqnum: gst::Seqnum) -> gst::Event {
         let (start, stop) = (Some(self.start), self.stop);
         gst::event::Seek::builder(1.0, self.flags, SeekType::Set, start, self.stop_type, stop)
@@ -22,11 +22,11 @@ impl Wanted {
     }
 }
 
-/// What to ask of every branch for `seek`.
+/// The seek to send to every branch in place of `seek`.
 ///
 /// # Errors
 /// Why they cannot follow it together, what was expected, and what to do.
-pub(super) fn wanted(seek: &gst::event::Seek) -> Result<Wanted, String> {
+pub(super) fn branch_seek(seek: &gst::event::Seek) -> Result<BranchSeek, String> {
     let (rate, flags, start_type, start, stop_type, stop) = seek.get();
     let time = |value: GenericFormattedValue| match value {
         GenericFormattedValue::Time(time) => Ok(time),
@@ -70,9 +70,9 @@ pub(super) fn wanted(seek: &gst::event::Seek) -> Result<Wanted, String> {
                 .into(),
         );
     }
-    // A key frame is a moment of the film alone.
+    // Key frames are where the video has them; the physiology has none.
     let snap = SeekFlags::KEY_UNIT | SeekFlags::SNAP_BEFORE | SeekFlags::SNAP_AFTER;
-    Ok(Wanted {
+    Ok(BranchSeek {
         flags: flags.difference(snap) | SeekFlags::ACCURATE,
         start,
         stop_type,
@@ -92,9 +92,9 @@ mod tests {
         gst::event::Seek::new(rate, flags, start, Some(AT), stop, end)
     }
 
-    fn ask(event: &gst::Event) -> Result<Wanted, String> {
+    fn ask(event: &gst::Event) -> Result<BranchSeek, String> {
         match event.view() {
-            gst::EventView::Seek(seek) => wanted(seek),
+            gst::EventView::Seek(seek) => branch_seek(seek),
             _ => unreachable!("a seek"),
         }
     }
