@@ -1,18 +1,32 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Where this code has been loaded from, and how its threads share the machine.
+//! Questions to the operating system: from where this code was loaded, and how its threads
+//! are scheduled.
+//!
+//! ```
+//! // A test is a program of its own: the directory that holds it.
+//! let directory = host::own_directory().expect("the loader knows its path");
+//! assert!(directory.is_absolute() && directory.is_dir());
+//! ```
+
+#![warn(clippy::undocumented_unsafe_blocks, missing_docs)]
 
 use std::path::{Path, PathBuf};
 
-/// The directory of the shared object (or program) that holds this code.
+/// The directory of the shared object (or program) that holds this code; `None` where the
+/// system does not tell.
 pub fn own_directory() -> Option<PathBuf> {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;
+        // SAFETY: a `Dl_info` is two addresses and two string pointers, all of which may be 0.
         let mut info = unsafe { std::mem::zeroed::<libc::Dl_info>() };
+        // SAFETY: `dladdr` takes any address, and `info` outlives the call.
         let found = unsafe { libc::dladdr(own_directory as *const libc::c_void, &mut info) };
         if found == 0 || info.dli_fname.is_null() {
             return None;
         }
+        // SAFETY: the name belongs to the loaded object that holds this very code, which stays
+        // loaded while it runs; it is terminated by NUL and not null.
         let name = unsafe { std::ffi::CStr::from_ptr(info.dli_fname) };
         let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
         path.canonicalize().ok()?.parent().map(Path::to_path_buf)
@@ -26,15 +40,15 @@ pub fn own_directory() -> Option<PathBuf> {
     }
 }
 
-/// Makes the calling thread one that works beside others: on Linux it no longer
-/// interrupts a running thread when it wakes (`SCHED_BATCH`). A frame that woke a worker
-/// was otherwise held up for a whole scheduler tick, about 4 ms, now and then. Needs no
-/// privilege; elsewhere, or where it is refused, nothing changes.
+/// Makes the calling thread give way to running threads: on Linux it no longer interrupts one
+/// when it wakes (`SCHED_BATCH`). Otherwise a worker that a frame wakes delays that frame now
+/// and then by a scheduler tick, about 4 ms. Needs no privilege; on other systems, or where it
+/// is refused, nothing changes.
 pub fn work_beside_video() {
     #[cfg(target_os = "linux")]
-    // SAFETY: the parameter outlives the call; 0 is the calling thread.
-    unsafe {
+    {
         let parameter = libc::sched_param { sched_priority: 0 };
-        libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameter);
+        // SAFETY: the parameter outlives the call; 0 is the calling thread.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameter) };
     }
 }

@@ -17,15 +17,29 @@ pub(crate) struct XmlOpaque(c_void);
 
 pub(crate) type Info = *mut InfoOpaque;
 pub(crate) type Inlet = *mut InletOpaque;
-pub(crate) type Outlet = *mut OutletOpaque;
+pub type Outlet = *mut OutletOpaque;
 pub(crate) type Resolver = *mut ResolverOpaque;
 pub(crate) type Xml = *mut XmlOpaque;
 type Str = *const c_char;
 
 pub(crate) type PullChunk<T> =
     unsafe extern "C" fn(Inlet, *mut T, *mut f64, c_ulong, c_ulong, c_double, *mut i32) -> c_ulong;
-pub(crate) type PushChunk<T> =
-    unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
+pub type PushChunk<T> = unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
+
+/// A function of liblsl that reads one field of a streaminfo and changes nothing. Only the
+/// table makes values of this type, so that [`super::StreamInfo::get`] can call them all.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(crate) struct Getter<T>(unsafe extern "C" fn(Info) -> T);
+
+impl<T> Getter<T> {
+    /// # Safety
+    /// `info` must be a streaminfo that is not destroyed, and no other thread may use it.
+    pub(crate) unsafe fn call(self, info: Info) -> T {
+        // SAFETY: liblsl's getters take any live streaminfo, as the caller has promised.
+        unsafe { (self.0)(info) }
+    }
+}
 
 pub(crate) const ERROR_TIMEOUT: i32 = -1;
 pub(crate) const ERROR_LOST: i32 = -2;
@@ -36,9 +50,9 @@ macro_rules! table {
         optional { $($oname:ident = $osymbol:ident : $oty:ty;)* }
     ) => {
         /// Every function of liblsl in use; optional ones came with later versions.
-        pub struct Table {
-            $(pub $name: $ty,)*
-            $(pub $oname: Option<$oty>,)*
+        pub(crate) struct Table {
+            $(pub(crate) $name: $ty,)*
+            $(pub(crate) $oname: Option<$oty>,)*
         }
 
         impl Table {
@@ -47,31 +61,41 @@ macro_rules! table {
             ///
             /// # Errors
             /// The first required symbol that is missing.
-            pub unsafe fn from_library(library: &libloading::Library) -> Result<Self, &'static str> {
-                unsafe {
-                    Ok(Self {
-                        $($name: *library
-                            .get::<$ty>(concat!(stringify!($symbol), "\0").as_bytes())
-                            .map_err(|_| stringify!($symbol))?,)*
-                        $($oname: library
-                            .get::<$oty>(concat!(stringify!($osymbol), "\0").as_bytes())
-                            .ok()
-                            .map(|s| *s),)*
-                    })
-                }
+            pub(crate) unsafe fn from_library(
+                library: &libloading::Library,
+            ) -> Result<Self, &'static str> {
+                Ok(Self {
+                    $(
+                        // SAFETY: the type is that of the function in liblsl's header, and
+                        // the library is a liblsl by this function's contract.
+                        $name: *unsafe {
+                            library.get::<$ty>(concat!(stringify!($symbol), "\0").as_bytes())
+                        }
+                        .map_err(|_| stringify!($symbol))?,
+                    )*
+                    $(
+                        // SAFETY: as above.
+                        $oname: unsafe {
+                            library.get::<$oty>(concat!(stringify!($osymbol), "\0").as_bytes())
+                        }
+                        .ok()
+                        .map(|s| *s),
+                    )*
+                })
             }
 
             /// The functions of the liblsl 1.13 that is linked in.
             #[cfg(feature = "bundled")]
-            pub fn bundled() -> Self {
-                // The opaque handle types differ by name only; the C signatures are the same.
-                unsafe {
-                    Self {
-                        $($name: std::mem::transmute::<*const (), $ty>(
-                            lsl_sys::$symbol as *const (),
-                        ),)*
-                        $($oname: None,)*
-                    }
+            pub(crate) fn bundled() -> Self {
+                Self {
+                    $(
+                        // SAFETY: `lsl_sys` declares the function of liblsl's header; the
+                        // handle types of the two signatures differ by name only.
+                        $name: unsafe {
+                            std::mem::transmute::<*const (), $ty>(lsl_sys::$symbol as *const ())
+                        },
+                    )*
+                    $($oname: None,)*
                 }
             }
         }
@@ -80,27 +104,27 @@ macro_rules! table {
 
 table! {
     required {
-        library_version = lsl_library_version: unsafe extern "C" fn() -> i32;
+        library_version = lsl_library_version: extern "C" fn() -> i32;
         library_info = lsl_library_info: unsafe extern "C" fn() -> Str;
-        local_clock = lsl_local_clock: unsafe extern "C" fn() -> f64;
+        local_clock = lsl_local_clock: extern "C" fn() -> f64;
         destroy_string = lsl_destroy_string: unsafe extern "C" fn(*mut c_char);
 
         create_streaminfo = lsl_create_streaminfo:
             unsafe extern "C" fn(Str, Str, i32, f64, c_int, Str) -> Info;
         copy_streaminfo = lsl_copy_streaminfo: unsafe extern "C" fn(Info) -> Info;
         destroy_streaminfo = lsl_destroy_streaminfo: unsafe extern "C" fn(Info);
-        get_name = lsl_get_name: unsafe extern "C" fn(Info) -> Str;
-        get_type = lsl_get_type: unsafe extern "C" fn(Info) -> Str;
-        get_source_id = lsl_get_source_id: unsafe extern "C" fn(Info) -> Str;
-        get_hostname = lsl_get_hostname: unsafe extern "C" fn(Info) -> Str;
-        get_uid = lsl_get_uid: unsafe extern "C" fn(Info) -> Str;
-        get_session_id = lsl_get_session_id: unsafe extern "C" fn(Info) -> Str;
-        get_channel_count = lsl_get_channel_count: unsafe extern "C" fn(Info) -> i32;
-        get_channel_format = lsl_get_channel_format: unsafe extern "C" fn(Info) -> c_int;
-        get_nominal_srate = lsl_get_nominal_srate: unsafe extern "C" fn(Info) -> f64;
-        get_created_at = lsl_get_created_at: unsafe extern "C" fn(Info) -> f64;
-        get_xml = lsl_get_xml: unsafe extern "C" fn(Info) -> *mut c_char;
-        get_desc = lsl_get_desc: unsafe extern "C" fn(Info) -> Xml;
+        get_name = lsl_get_name: Getter<Str>;
+        get_type = lsl_get_type: Getter<Str>;
+        get_source_id = lsl_get_source_id: Getter<Str>;
+        get_hostname = lsl_get_hostname: Getter<Str>;
+        get_uid = lsl_get_uid: Getter<Str>;
+        get_session_id = lsl_get_session_id: Getter<Str>;
+        get_channel_count = lsl_get_channel_count: Getter<i32>;
+        get_channel_format = lsl_get_channel_format: Getter<c_int>;
+        get_nominal_srate = lsl_get_nominal_srate: Getter<f64>;
+        get_created_at = lsl_get_created_at: Getter<f64>;
+        get_xml = lsl_get_xml: Getter<*mut c_char>;
+        get_desc = lsl_get_desc: Getter<Xml>;
 
         xml_parent = lsl_parent: unsafe extern "C" fn(Xml) -> Xml;
         xml_empty = lsl_empty: unsafe extern "C" fn(Xml) -> i32;

@@ -13,31 +13,33 @@ use std::{
 };
 use stream_info::{Description, Format};
 
-/// Samples asked for at once; more that wait are read in further rounds.
+/// Samples read by one call of liblsl.
 const ROUND: usize = 256;
-/// How much the library keeps for a reader that is late.
+/// Seconds of samples that liblsl keeps for an inlet that is not read.
 const BUFFER_SECONDS: i32 = 60;
-/// And bytes of it, at most.
+/// Most bytes in that buffer.
 const BUFFER_BYTES: f64 = (256u32 << 20) as f64;
-/// And samples: liblsl makes room for all of them at once.
+/// Most samples in that buffer: liblsl allocates room for all of them at once.
 const BUFFER_SAMPLES: f64 = 6e6;
 /// liblsl counts the buffer of an irregular stream in hundreds of samples.
 const BUFFER_HUNDREDS: i32 = 100;
+/// The flag of `lsl_create_inlet_ex` for a buffer that is counted in samples.
 const BUFFER_IN_SAMPLES: i32 = 1;
 
-/// Samples as they came, with the sender's own stamps.
+/// Samples in the order of their arrival.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Chunk {
-    /// Numbers: samples after each other, channels interleaved, in the machine's byte
-    /// order. Text: the strings after each other, see `lengths`.
+    /// Numbers: `[samples, channels]` in the machine's byte order. Text: the strings after
+    /// each other, see `lengths`.
     pub bytes: Vec<u8>,
-    /// Text only: bytes of each string, one per channel and sample.
+    /// Text only: bytes of each string, `[samples, channels]`.
     pub lengths: Vec<usize>,
-    /// Seconds on the sender's clock, one per sample.
+    /// The timestamp of each sample, seconds on the clock of the outlet's host.
     pub stamps: Vec<f64>,
 }
 
 impl Chunk {
+    /// Removes all samples and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.lengths.clear();
@@ -45,20 +47,19 @@ impl Chunk {
     }
 }
 
-/// One measurement of the distance between the sender's clock and ours.
+/// One measurement of the clock offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Correction {
-    /// Seconds to add to the sender's stamps.
+    /// Seconds to add to a timestamp to get the time on this host's LSL clock.
     pub offset: f64,
-    /// Bound of the error in seconds, half the round trip.
+    /// Greatest possible error in seconds: half the round trip.
     pub uncertainty: f64,
-    /// When it was measured, on the sender's clock.
+    /// When it was measured, seconds on the clock of the outlet's host.
     pub remote_time: f64,
 }
 
-/// A connection to one sender. Stamps stay raw, and a lost sender stays lost: both
-/// post-processing and recovery are left out of liblsl, whose ways with gaps and
-/// restarts cost seconds of accuracy.
+/// A connection to one outlet. liblsl's post-processing of timestamps and its recovery of lost
+/// outlets are off: around gaps and restarts they give timestamps that are wrong by seconds.
 pub struct Inlet {
     library: &'static Library,
     handle: ffi::Inlet,
@@ -66,25 +67,27 @@ pub struct Inlet {
     channels: usize,
     /// What the search found; the full description must agree with it.
     short: Description,
-    /// It does. liblsl divides by the full description's channel count when it reads.
+    /// Whether it does. liblsl divides by the full description's channel count when it reads.
     agreed: Cell<bool>,
-    // u64 keeps every sample type aligned.
+    /// Samples of a call; `u64` aligns every format.
     values: Vec<u64>,
+    /// The strings of a call.
     strings: Vec<*mut c_char>,
     lengths: Vec<u32>,
     stamps: Vec<f64>,
 }
 
-// liblsl's inlets may be used from any thread; the scratch space needs &mut.
+// SAFETY: liblsl's calls may come from any thread, and its own threads behind the inlet share
+// their state under locks. `strings` holds no pointers between two calls.
 unsafe impl Send for Inlet {}
 
 impl Inlet {
-    /// Prepares a connection; nothing is sent before [`Inlet::open`].
+    /// Prepares a connection; no samples are sent before [`Inlet::open`].
     ///
     /// # Errors
-    /// [`Error::Refused`]: a stream that cannot be received.
+    /// [`Error::Refused`]: a stream that cannot be received. [`Error::Failed`]: liblsl refuses.
     pub fn new(info: &StreamInfo) -> Result<Self, Error> {
-        let library = info.library;
+        let library = info.library();
         let t = &library.table;
         let short = info.describe()?;
         let format = short.format.ok_or(Error::Failed(
@@ -94,20 +97,21 @@ impl Inlet {
         let channels = short.channels;
         let sample = (channels * limits::value_size(format)) as f64;
         let most = (BUFFER_BYTES / sample).min(BUFFER_SAMPLES);
-        let handle = unsafe {
-            if short.rate.is_regular() {
-                let hz = short.rate.hz();
-                // A buffer of no samples would be divided by.
-                let least = (2.0 / hz).ceil() as i32;
-                let seconds = BUFFER_SECONDS.min((most / hz) as i32).max(least);
-                (t.create_inlet)(info.handle, seconds, 0, 0)
-            } else if let Some(create) = t.create_inlet_ex {
-                let samples = (BUFFER_HUNDREDS * 100).min(most as i32);
-                create(info.handle, samples, 0, 0, BUFFER_IN_SAMPLES)
-            } else {
-                let hundreds = BUFFER_HUNDREDS.min((most / 100.0) as i32).max(1);
-                (t.create_inlet)(info.handle, hundreds, 0, 0)
-            }
+        let (length, in_samples) = if short.rate.is_regular() {
+            let hz = short.rate.hz();
+            // liblsl divides by the number of samples in its buffer.
+            let least = (2.0 / hz).ceil() as i32;
+            (BUFFER_SECONDS.min((most / hz) as i32).max(least), None)
+        } else if let Some(create) = t.create_inlet_ex {
+            ((BUFFER_HUNDREDS * 100).min(most as i32), Some(create))
+        } else {
+            (BUFFER_HUNDREDS.min((most / 100.0) as i32).max(1), None)
+        };
+        let handle = match in_samples {
+            // SAFETY: the streaminfo is live, and copied by the call.
+            Some(create) => unsafe { create(info.handle(), length, 0, 0, BUFFER_IN_SAMPLES) },
+            // SAFETY: as above.
+            None => unsafe { (t.create_inlet)(info.handle(), length, 0, 0) },
         };
         if handle.is_null() {
             return Err(Error::Failed("inlet creation", library.last_error()));
@@ -138,10 +142,11 @@ impl Inlet {
     /// The stream's information with its long description.
     ///
     /// # Errors
-    /// [`Error::Timeout`]: ask again, the request goes on. [`Error::Lost`].
+    /// [`Error::Timeout`]: call again, the request goes on. [`Error::Lost`].
     /// [`Error::Refused`]: it breaks a limit, or is not of the stream that was found.
     pub fn full_info(&self, timeout: Duration) -> Result<StreamInfo, Error> {
         let mut code = 0;
+        // SAFETY: the inlet is live until `drop`; `code` outlives the call.
         let handle = unsafe {
             (self.library.table.get_fullinfo)(self.handle, timeout.as_secs_f64(), &mut code)
         };
@@ -152,13 +157,11 @@ impl Inlet {
                 self.library.last_error(),
             ));
         }
-        let info = StreamInfo {
-            library: self.library,
-            handle,
-        };
+        // SAFETY: the streaminfo was made for this call, whose caller owns it.
+        let info = unsafe { StreamInfo::from_handle(self.library, handle) };
         let refused = |why: String| {
             Error::Refused(format!(
-                "The LSL stream {} {why}. It is ignored; correct its sender, or start it anew",
+                "The LSL stream {} {why}. It is ignored; correct its sender, or restart it",
                 self.short
             ))
         };
@@ -177,35 +180,44 @@ impl Inlet {
     /// Starts the flow of samples.
     ///
     /// # Errors
-    /// As [`Inlet::full_info`], which comes first. [`Error::Timeout`]: ask again, the
+    /// As [`Inlet::full_info`], which is called first. [`Error::Timeout`]: call again, the
     /// attempt goes on.
     pub fn open(&self, timeout: Duration) -> Result<(), Error> {
         if !self.agreed.get() {
             self.full_info(timeout)?;
         }
         let mut code = 0;
+        // SAFETY: the inlet is live until `drop`; `code` outlives the call.
         unsafe { (self.library.table.open_stream)(self.handle, timeout.as_secs_f64(), &mut code) };
         check(self.library, "opening the stream", code)
     }
 
-    /// Waits up to `wait` for a sample, then appends it and all that wait behind it.
+    /// Waits up to `wait` for a sample, then appends it and those that follow without a wait.
     /// Returns the number of samples, 0 when there was none.
     ///
     /// # Errors
-    /// [`Error::Lost`] once the sender is gone.
+    /// [`Error::Lost`] once the outlet is gone. [`Error::Failed`] before [`Inlet::open`].
     pub fn pull(&mut self, wait: Duration, into: &mut Chunk) -> Result<usize, Error> {
+        // liblsl would open the stream here, and take the channel count for its reads from a
+        // description that has not been checked.
+        if !self.agreed.get() {
+            return Err(Error::Failed(
+                "reading samples",
+                "the stream is not open".into(),
+            ));
+        }
         let mut total = 0;
         if !wait.is_zero() {
-            // A longer wait for a whole round would hold back the first sample.
-            total = self.round(1, wait, into)?;
+            // To wait for more than one sample would delay the first.
+            total = self.read(1, wait, into)?;
             if total == 0 {
                 return Ok(0);
             }
         }
         loop {
-            // Samples in hand must not be thrown away for an error behind them; it
-            // comes again at the next call.
-            let n = match self.round(ROUND, Duration::ZERO, into) {
+            // An error after samples is not returned now, so that the samples are not lost; the
+            // next call meets it again.
+            let n = match self.read(ROUND, Duration::ZERO, into) {
                 Err(e) if total == 0 => return Err(e),
                 read => read.unwrap_or(0),
             };
@@ -216,7 +228,7 @@ impl Inlet {
         }
     }
 
-    fn round(&mut self, samples: usize, wait: Duration, into: &mut Chunk) -> Result<usize, Error> {
+    fn read(&mut self, samples: usize, wait: Duration, into: &mut Chunk) -> Result<usize, Error> {
         let t = &self.library.table;
         match self.format {
             Format::F32 => self.numbers(t.pull_chunk_f, samples, wait, into),
@@ -224,11 +236,11 @@ impl Inlet {
             Format::I8 => self.numbers(t.pull_chunk_c, samples, wait, into),
             Format::I16 => self.numbers(t.pull_chunk_s, samples, wait, into),
             Format::I32 => self.numbers(t.pull_chunk_i, samples, wait, into),
-            // Some releases mean `long` by it, which is not 64 bits everywhere, and 1.13
-            // never returns from it.
-            Format::I64 => self.singly(samples, wait, into, Self::long_sample),
-            // The call for many cuts strings at a NUL in 1.13.
-            Format::Text => self.singly(samples, wait, into, Self::text_sample),
+            // `lsl_pull_chunk_l` reads `long` in some releases, which is not 64 bits everywhere,
+            // and never returns in 1.13.
+            Format::I64 => self.one_by_one(samples, wait, into, Self::long_sample),
+            // `lsl_pull_chunk_buf` cuts strings at a NUL in 1.13.
+            Format::Text => self.one_by_one(samples, wait, into, Self::text_sample),
         }
     }
 
@@ -241,6 +253,9 @@ impl Inlet {
     ) -> Result<usize, Error> {
         debug_assert!(size_of::<T>() == self.format.size() && align_of::<T>() <= 8);
         let mut code = 0;
+        // SAFETY: the inlet is live until `drop`. `values` and `stamps` have room for `ROUND`
+        // samples of this format, and `samples` is no more. `pull` has made sure that liblsl's
+        // channel count is `channels`.
         let elements = unsafe {
             pull(
                 self.handle,
@@ -254,16 +269,16 @@ impl Inlet {
         };
         let n = self.received(elements, code)?;
         let bytes = n * self.channels * size_of::<T>();
-        // Plain numbers, initialised by the vector itself or by the call above.
-        into.bytes.extend_from_slice(unsafe {
-            std::slice::from_raw_parts(self.values.as_ptr().cast(), bytes)
-        });
+        // SAFETY: `values` has at least `bytes` bytes, initialised since the vector was made, and
+        // is borrowed until they are copied.
+        let values = unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), bytes) };
+        into.bytes.extend_from_slice(values);
         into.stamps.extend_from_slice(&self.stamps[..n]);
         Ok(n)
     }
 
     /// Reads sample by sample, waiting only for the first.
-    fn singly(
+    fn one_by_one(
         &mut self,
         samples: usize,
         wait: Duration,
@@ -286,6 +301,8 @@ impl Inlet {
     fn long_sample(&mut self, wait: Duration, into: &mut Chunk) -> (f64, i32) {
         let mut code = 0;
         let bytes = self.channels * size_of::<i64>();
+        // SAFETY: the inlet is live until `drop`; `values` has room for a sample of 64-bit
+        // numbers, and the call is told its size in bytes.
         let stamp = unsafe {
             (self.library.table.pull_sample_v)(
                 self.handle,
@@ -306,6 +323,8 @@ impl Inlet {
     fn text_sample(&mut self, wait: Duration, into: &mut Chunk) -> (f64, i32) {
         let t = &self.library.table;
         let mut code = 0;
+        // SAFETY: the inlet is live until `drop`; `strings` and `lengths` have a place for each
+        // channel.
         let stamp = unsafe {
             (t.pull_sample_buf)(
                 self.handle,
@@ -324,11 +343,13 @@ impl Inlet {
                     *length as usize
                 };
                 if length > 0 {
-                    into.bytes.extend_from_slice(unsafe {
-                        std::slice::from_raw_parts(string.cast(), length)
-                    });
+                    // SAFETY: the call has made a string of `length` bytes here.
+                    let value = unsafe { std::slice::from_raw_parts(string.cast(), length) };
+                    into.bytes.extend_from_slice(value);
                 }
                 if !string.is_null() {
+                    // SAFETY: the string is the caller's to destroy, once: the next call of
+                    // `pull_sample_buf` overwrites the pointer before it is read again.
                     unsafe { (t.destroy_string)(*string) };
                 }
                 into.lengths.push(length);
@@ -345,13 +366,14 @@ impl Inlet {
         Ok((elements as usize / self.channels).min(ROUND))
     }
 
-    /// The distance between the clocks; the first call starts the measurement, which
-    /// then goes on by itself.
+    /// The newest clock offset. The first call starts the measurements, which liblsl then
+    /// repeats by itself.
     ///
     /// # Errors
-    /// [`Error::Timeout`] while there is none. [`Error::Lost`].
+    /// [`Error::Timeout`] while there is no measurement. [`Error::Lost`].
     pub fn time_correction(&self, timeout: Duration) -> Result<Correction, Error> {
         let (mut remote_time, mut uncertainty, mut code) = (0.0, 0.0, 0);
+        // SAFETY: the inlet is live until `drop`; the three targets outlive the call.
         let offset = unsafe {
             (self.library.table.time_correction)(
                 self.handle,
@@ -369,16 +391,18 @@ impl Inlet {
         })
     }
 
-    /// Whether the sender's clock started anew since the last call.
+    /// Whether there was a clock reset since the last call.
     pub fn was_clock_reset(&self) -> bool {
+        // SAFETY: the inlet is live until `drop`.
         unsafe { (self.library.table.was_clock_reset)(self.handle) != 0 }
     }
 
-    /// Throws away what waits; the number of samples, or `None` before liblsl 1.14.
+    /// Drops the samples that have not been read; their number, or `None` before liblsl 1.14.
     pub fn flush(&mut self) -> Option<u32> {
         self.library
             .table
             .inlet_flush
+            // SAFETY: the inlet is live until `drop`.
             .map(|flush| unsafe { flush(self.handle) })
     }
 }
@@ -386,6 +410,7 @@ impl Inlet {
 impl Drop for Inlet {
     /// May take most of a second: liblsl joins its threads.
     fn drop(&mut self) {
+        // SAFETY: the inlet is live and this value's own; nothing can use it afterwards.
         unsafe { (self.library.table.destroy_inlet)(self.handle) }
     }
 }

@@ -12,10 +12,10 @@ use std::{
 /// Environment variables that may name liblsl, in the order they are tried.
 pub const ENV_VARS: [&str; 2] = ["LSL_LIBRARY", "PYLSL_LIB"];
 
-/// Older versions work, but miss fixes that matter in daily use.
+/// Older versions work, but find streams slowly or not at all where multicast is blocked.
 const RECOMMENDED_VERSION: i32 = 118;
 
-/// liblsl, loaded once per process and never unloaded: it has threads of its own.
+/// liblsl, loaded once per process. It is never unloaded, since it has threads of its own.
 pub struct Library {
     pub(super) table: Table,
     origin: String,
@@ -28,7 +28,7 @@ impl Library {
     ///
     /// Tried in this order: `path` and nothing else if given; `$LSL_LIBRARY`;
     /// `$PYLSL_LIB`; beside the plugin; the system's places. With the feature
-    /// `lsl-bundled` the library linked in is the last resort.
+    /// `bundled` the library that is linked in comes last.
     ///
     /// # Errors
     /// [`Error::Load`] with everything that was tried and the remedy.
@@ -42,7 +42,8 @@ impl Library {
         Ok(library)
     }
 
-    /// Why `path` is not what is in use: the first library loaded wins for the process.
+    /// What to tell whoever asked for `path` where this process has loaded another liblsl: the
+    /// first one stays. `None` where `path` is the one in use.
     pub fn conflict(&self, path: &Path) -> Option<String> {
         let same = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
         (same(path) != same(Path::new(&self.origin))).then(|| {
@@ -55,22 +56,24 @@ impl Library {
         })
     }
 
-    /// Where the library came from.
+    /// The path or name by which the library was loaded.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
     /// 100 × major + minor, as liblsl counts.
     pub fn version(&self) -> i32 {
-        unsafe { (self.table.library_version)() }
+        (self.table.library_version)()
     }
 
-    /// Version and build of the library in its own words.
+    /// Version and build of the library, as liblsl writes them.
     pub fn info(&self) -> String {
+        // SAFETY: needs no argument; the string is a constant of the library, which stays
+        // loaded.
         unsafe { text((self.table.library_info)()) }
     }
 
-    /// What an old library lacks, if it is old.
+    /// What a library older than the recommended version lacks; `None` for others.
     pub fn age_warning(&self) -> Option<String> {
         let v = self.version();
         (v < RECOMMENDED_VERSION).then(|| {
@@ -88,7 +91,7 @@ impl Library {
 
     /// LSL's clock on this machine, seconds; the system's monotonic clock on Linux.
     pub fn local_clock(&self) -> f64 {
-        unsafe { (self.table.local_clock)() }
+        (self.table.local_clock)()
     }
 
     /// Configures the library from the text of an `lsl_api.cfg` instead of a file.
@@ -101,14 +104,17 @@ impl Library {
             return Err(Error::Unsupported("lsl_set_config_content", "1.17.6"));
         };
         let content = c_string("configuration", content)?;
+        // SAFETY: the string is terminated by NUL and outlives the call, which copies it.
         unsafe { set(content.as_ptr()) };
         Ok(())
     }
 
-    /// What the library said last about an error on this thread.
+    /// liblsl's text for the last error on this thread.
     pub(super) fn last_error(&self) -> String {
         self.table
             .last_error
+            // SAFETY: needs no argument; the string belongs to the library and this thread, and
+            // is copied before this thread calls the library again.
             .map(|f| unsafe { text(f()) })
             .filter(|s| !s.is_empty())
             .unwrap_or_else(|| "no reason given by liblsl".into())
@@ -148,9 +154,13 @@ impl Library {
     }
 
     fn open(path: &Path) -> Result<Self, String> {
-        // Loading runs the library's initialisers; the user named it or the system has it.
+        // SAFETY: loading runs the library's initialisers, which those of liblsl allow on any
+        // thread. The file is the one that the user named or the system's liblsl; that another
+        // file has initialisers that do harm cannot be checked.
         let library = unsafe { libloading::Library::new(path) }
             .map_err(|e| format!("'{}': {}", path.display(), reason(&e)))?;
+        // SAFETY: a library with all of liblsl's symbols is taken for a liblsl; it is never
+        // unloaded, see `forget` below.
         let table = unsafe { Table::from_library(&library) }.map_err(|symbol| {
             format!(
                 "'{}': not a usable liblsl, function {symbol} is missing (1.13 or newer is needed)",
@@ -189,10 +199,15 @@ fn file_names() -> &'static [&'static str] {
 }
 
 /// Copies a C string; null reads as empty, bad UTF-8 is replaced.
+///
+/// # Safety
+/// `s` must be null, or point to a string that is terminated by NUL and that nothing changes
+/// or frees during the call.
 pub(super) unsafe fn text(s: *const c_char) -> String {
     if s.is_null() {
         return String::new();
     }
+    // SAFETY: not null, and a string by this function's contract.
     unsafe { CStr::from_ptr(s) }.to_string_lossy().into_owned()
 }
 

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a stream may say of itself. Anybody on the network can answer a search, and liblsl
-//! and this crate allocate, and divide, by what the answer says: it is checked before.
+//! What a stream may declare. Any host on the network can answer a search, and liblsl and this
+//! crate allocate and divide by what the answer says: it is checked before.
 
 use stream_info::{Description, Format, shortened};
 
 pub(crate) const MAX_CHANNELS: usize = 4096;
 /// Samples per second, of a stream of regular rate.
 pub(crate) const MAX_RATE: f64 = 200_000.0;
-/// One sample a day; liblsl makes a buffer of no samples of much slower ones.
+/// About one sample a day; for much slower ones liblsl makes a buffer of no samples.
 pub(crate) const MIN_RATE: f64 = 1e-5;
-/// Bytes of samples per second: liblsl sets space for several seconds aside.
+/// Bytes of samples per second: liblsl allocates room for several seconds.
 const MAX_FLOW: f64 = (32u32 << 20) as f64;
 /// Bytes of a name, a type and the like.
 pub(crate) const MAX_TEXT: usize = 4096;
 /// Bytes of a stream's whole XML.
 pub(crate) const MAX_XML: usize = 4 << 20;
-/// Seconds by which stamps can be late by the stream's own word.
+/// Seconds by which timestamps may be late according to `offset_mean`.
 pub(crate) const MAX_OFFSET: f64 = 3600.0;
-/// liblsl's space for one string.
+/// Bytes that liblsl allocates for one string.
 const STRING: usize = 32;
 
 /// The numbers of a description, as liblsl read them and as they were written.
@@ -38,7 +38,7 @@ pub(crate) fn value_size(format: Format) -> usize {
     }
 }
 
-/// What is wrong with a claim, and what would be right.
+/// Whether a stream of these numbers can be received.
 ///
 /// # Errors
 /// Names what was found and the limit.
@@ -52,7 +52,7 @@ pub(crate) fn check(claim: &Claim) -> Result<Format, String> {
         ));
     }
     let channels = usize::try_from(claim.channels).unwrap_or(usize::MAX);
-    // liblsl reads the digits at the beginning and forgets the rest.
+    // liblsl reads the digits at the beginning and ignores the rest.
     let written = number(claim.channels_text);
     if channels > MAX_CHANNELS || written != Some(f64::from(claim.channels)) {
         return Err(format!(
@@ -79,7 +79,7 @@ pub(crate) fn check(claim: &Claim) -> Result<Format, String> {
     Ok(format)
 }
 
-/// Whether the full description is of the stream that was searched.
+/// Whether the full description is of the stream that was found.
 ///
 /// # Errors
 /// Names what differs.
@@ -101,7 +101,7 @@ pub(crate) fn agrees(short: &Description, full: &Description) -> Result<(), Stri
         let name = |d: &Description| d.format.map_or(String::new(), |f| f.to_string());
         return differs("format", &name(short), &name(full));
     }
-    // Texts of the same number may differ in their last digit.
+    // The same rate may be written with another last digit.
     if (short.rate.hz() - full.rate.hz()).abs() > 1e-6 * short.rate.hz() {
         return differs("rate", &short.rate.hz(), &full.rate.hz());
     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_named_with_its_limit() {
+    fn a_value_out_of_range_is_named_with_its_limit() {
         for (channels, channels_text, rate, rate_text, found) in [
             (0, "0", 1.0, "1", "no channels"),
             (i32::MAX, "2147483647", 1.0, "1", "2147483647 channels"),
@@ -185,9 +185,9 @@ mod tests {
     }
 
     proptest! {
-        /// What passes is safe to allocate and to divide by.
+        /// Accepted values can be allocated and divided by.
         #[test]
-        fn what_passes_is_bounded(channels: i32, rate: f64, text in prop::sample::select(vec![
+        fn accepted_values_are_bounded(channels: i32, rate: f64, text in prop::sample::select(vec![
             Format::F32, Format::F64, Format::Text, Format::I32, Format::I16, Format::I8, Format::I64,
         ]), small: bool) {
             let channels = if small { channels % 5000 } else { channels };

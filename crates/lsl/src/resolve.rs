@@ -4,10 +4,11 @@ use std::{ffi::CString, ptr, time::Duration};
 use stream_info::{Description, shortened};
 
 /// How many answers are looked at; liblsl gives them in the order of their uids.
-const MOST: usize = 1024;
-const USUAL: usize = 64;
+const MAX_ANSWERS: usize = 1024;
+/// Room for the answers of most networks.
+const USUAL_ANSWERS: usize = 64;
 
-/// Looks for streams in the background until dropped; nothing here blocks.
+/// Searches for streams in the background until dropped. Its calls do not wait for answers.
 pub struct Resolver {
     library: &'static Library,
     handle: ffi::Resolver,
@@ -15,21 +16,24 @@ pub struct Resolver {
     xpath: Option<CString>,
 }
 
-// The handle's own thread does the work; the C calls lock inside.
+// SAFETY: liblsl's thread behind the handle shares its results under a lock of its own;
+// whoever owns this value is the only one who calls with the handle.
 unsafe impl Send for Resolver {}
 
-/// A stream that answered and can be received.
+/// A stream that answered, fits the query and can be received.
 pub struct Match {
+    /// What an inlet is made of.
     pub info: StreamInfo,
+    /// What `info` says, without the long description, which only an inlet gets.
     pub description: Description,
 }
 
-/// What is known at a moment.
+/// The answers to a search up to now.
 #[derive(Default)]
 pub struct Found {
-    /// Each sender once.
+    /// Each outlet once, in the order of the uids.
     pub streams: Vec<Match>,
-    /// Why others are left out, for people: each reason once.
+    /// Why other answers are left out, for people: each reason once.
     pub refused: Vec<String>,
 }
 
@@ -46,13 +50,15 @@ impl Resolver {
     ) -> Result<Self, Error> {
         let forget_after = forget_after.as_secs_f64();
         let xpath = query.xpath();
-        let c = xpath
+        let predicate = xpath
             .as_deref()
             .map(|xpath| c_string("predicate", xpath))
             .transpose()?;
-        let handle = match &c {
+        let handle = match &predicate {
+            // SAFETY: any number of seconds is allowed.
             None => unsafe { (library.table.create_resolver_all)(forget_after) },
-            Some(c) => unsafe { (library.table.create_resolver)(c.as_ptr(), forget_after) },
+            // SAFETY: the string is terminated by NUL and outlives the call, which copies it.
+            Some(p) => unsafe { (library.table.create_resolver)(p.as_ptr(), forget_after) },
         };
         if handle.is_null() {
             return Err(Error::Predicate(
@@ -64,21 +70,21 @@ impl Resolver {
             library,
             handle,
             query: query.clone(),
-            xpath: c,
+            xpath: predicate,
         })
     }
 
-    /// The streams known at this moment. Whoever answers says what he likes: an answer is
-    /// held against the limits and against the query again.
+    /// The streams known now. Any host can answer a search with anything: each answer is
+    /// checked against the limits and against the query again.
     pub fn results(&self) -> Found {
         let mut found = Found::default();
-        let mut infos = self.infos(USUAL);
-        if infos.len() >= USUAL {
-            infos = self.infos(MOST);
+        let mut infos = self.infos(USUAL_ANSWERS);
+        if infos.len() >= USUAL_ANSWERS {
+            infos = self.infos(MAX_ANSWERS);
         }
-        if infos.len() >= MOST {
+        if infos.len() >= MAX_ANSWERS {
             found.refused.push(format!(
-                "{MOST} or more LSL streams answered; only so many are looked at. Take senders off \
+                "{MAX_ANSWERS} or more LSL streams answered; only so many are looked at. Take senders off \
                  the network, or give them a session of their own (SessionID in lsl_api.cfg)"
             ));
         }
@@ -106,6 +112,7 @@ impl Resolver {
 
     fn infos(&self, most: usize) -> Vec<StreamInfo> {
         let mut handles = vec![ptr::null_mut(); most];
+        // SAFETY: the resolver is live until `drop`; there is room for `most` handles.
         let n = unsafe {
             (self.library.table.resolver_results)(self.handle, handles.as_mut_ptr(), most as u32)
         };
@@ -113,10 +120,8 @@ impl Resolver {
         handles
             .into_iter()
             .filter(|h| !h.is_null())
-            .map(|handle| StreamInfo {
-                library: self.library,
-                handle,
-            })
+            // SAFETY: each of the first `n` handles is a new streaminfo that the caller owns.
+            .map(|handle| unsafe { StreamInfo::from_handle(self.library, handle) })
             .collect()
     }
 
@@ -130,6 +135,7 @@ impl Resolver {
 
 impl Drop for Resolver {
     fn drop(&mut self) {
+        // SAFETY: the resolver is live and this value's own; nothing can use it afterwards.
         unsafe { (self.library.table.destroy_resolver)(self.handle) }
     }
 }
@@ -137,8 +143,11 @@ impl Drop for Resolver {
 /// Which streams are wanted; everything given must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
+    /// Exact name.
     pub name: Option<String>,
+    /// Exact type.
     pub stream_type: Option<String>,
+    /// Exact source id.
     pub source_id: Option<String>,
     /// LSL XPath, such as `starts-with(name,'Polar')`.
     pub predicate: Option<String>,
@@ -165,8 +174,8 @@ impl Query {
         (!parts.is_empty()).then(|| parts.join(" and "))
     }
 
-    /// Whether name, type and source id are those asked for; the predicate is liblsl's to
-    /// read.
+    /// Whether name, type and source id are those asked for. Only liblsl evaluates the
+    /// predicate.
     fn fits(&self, d: &Description) -> bool {
         [
             (&self.name, &d.name),
@@ -187,7 +196,8 @@ impl std::fmt::Display for Query {
     }
 }
 
-/// XPath 1.0 has no escapes: a text with both quotes is put together.
+/// `s` as a literal of XPath 1.0, which has no escapes: a text with both kinds of quotes
+/// becomes a `concat`.
 pub fn xpath_literal(s: &str) -> String {
     if !s.contains('\'') {
         format!("'{s}'")
