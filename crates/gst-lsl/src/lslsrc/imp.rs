@@ -168,6 +168,8 @@ pub(super) struct Session {
     /// Clock offset of the sender before it was lost.
     pub(super) last_offset: Option<f64>,
     pub(super) pending_offset_check: bool,
+    /// How timestamps were mapped when it was logged last.
+    pub(super) mode: Option<Mode>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

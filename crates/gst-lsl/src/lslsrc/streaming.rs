@@ -48,6 +48,13 @@ impl LslSrc {
                 match out {
                     Out::Buffer(buffer) => return Ok(buffer),
                     Out::Gap(start, duration) => {
+                        gst::debug!(
+                            CAT,
+                            imp = self,
+                            "no samples from {} for {}",
+                            gst::ClockTime::from_nseconds(start),
+                            gst::ClockTime::from_nseconds(duration)
+                        );
                         self.ensure_segment();
                         let gap = gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
                             .duration(gst::ClockTime::from_nseconds(duration))
@@ -195,6 +202,19 @@ impl LslSrc {
             -1 => d.offset_mean.unwrap_or(0.0),
             ns => ns as f64 / 1e9,
         };
+        gst::info!(
+            CAT,
+            imp = self,
+            "{d}: channels {:?} are kept, labels {:?}, units {:?}, device delay {delay} s, {}",
+            connected.channels,
+            d.labels,
+            d.units,
+            if d.hostname == glib::host_name().as_str() {
+                "on this host"
+            } else {
+                "on another host"
+            }
+        );
         let timeline = Timeline::new(timing::Config {
             source: match settings.timestamp_source {
                 TimestampSource::Auto => timing::Source::Auto,
@@ -275,8 +295,27 @@ impl LslSrc {
         let Some(stream) = &mut session.stream else {
             return;
         };
+        let mode = stream.timeline.mode();
+        if session.mode.replace(mode) != Some(mode) {
+            gst::info!(
+                CAT,
+                imp = self,
+                "timestamp mode {mode:?} (timestamp-source={:?}), clock offset {:?} s, nominal rate {}",
+                settings.timestamp_source,
+                stream.timeline.correction().map(|m| m.offset),
+                stream.connected.description.rate
+            );
+        }
         if latency_changed {
-            lock(&self.status).latency = latency(settings, stream.age.value());
+            let latency = latency(settings, stream.age.value());
+            gst::debug!(
+                CAT,
+                imp = self,
+                "latency {}: samples come {:.3} s after they were taken at the most",
+                gst::ClockTime::from_nseconds(latency),
+                stream.age.value()
+            );
+            lock(&self.status).latency = latency;
             let obj = self.obj();
             let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
         }
