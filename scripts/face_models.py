@@ -376,7 +376,7 @@ CROPS = [
      [(0, 150, 60, 288), (12, 160, 64, 270), (36, 140, 50, 300), (60, 150, 50, 288)]),
 ]
 SIDE = 256
-# The landmarks that the blendshape network takes, in its order (src/face/mod.rs).
+# The landmarks that the blendshape network takes, in its order (crates/face/src/lib.rs).
 POINTS = [
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65,
     66, 67, 70, 78, 80, 81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136,

@@ -588,6 +588,8 @@ impl ElementImpl for MvpFusion {
         pad.connect_unlinked(move |_, _| {
             // A frame may be waiting for samples that do not come any more.
             if let Some(element) = weak.upgrade() {
+                // Whoever looked before and is about to wait must not miss it.
+                drop(element.imp().state());
                 element.imp().changed.notify_all();
             }
         });

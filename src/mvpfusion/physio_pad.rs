@@ -245,7 +245,6 @@ impl MvpFusion {
             }
             EventView::FlushStop(_) => {
                 let seqnum = event.seqnum();
-                self.wait_for_worker();
                 self.with_physio_pad(name, |physio| {
                     physio.restart();
                     physio.flushed = Some(seqnum);
@@ -263,6 +262,8 @@ impl MvpFusion {
                 if let Some(worker) = worker {
                     worker.restart();
                 }
+                // A job in hand would close the grids that are flushed next.
+                self.wait_for_worker();
                 if let Some(mut track) = inputs.as_ref().and_then(|i| i.signal(name)) {
                     track.flush();
                 }

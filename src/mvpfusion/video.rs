@@ -277,6 +277,10 @@ impl MvpFusion {
             worker.await_ready()?;
         }
         let mut state = self.state();
+        // A seek came meanwhile: the frame is from before it.
+        if state.video_awaits_flush {
+            return Ok(());
+        }
         state.video_time = time;
         let hop = time.saturating_sub(state.settle) / state.hop.max(1);
         if hop > state.last_hop {
@@ -287,6 +291,7 @@ impl MvpFusion {
             };
             state.stats.skipped += skipped;
             state.last_hop = hop;
+            worker.submit(Job { hop, live: true });
             drop(state);
             if skipped > 0 {
                 gst::debug!(
@@ -296,7 +301,6 @@ impl MvpFusion {
                 );
             }
             self.log_request(hop, time);
-            worker.submit(Job { hop, live: true });
         }
         Ok(())
     }
@@ -306,6 +310,9 @@ impl MvpFusion {
     fn request_and_wait(&self, time: u64) -> Result<(), gst::FlowError> {
         let worker = self.worker()?;
         let mut state = self.state();
+        if state.video_awaits_flush {
+            return Ok(());
+        }
         state.video_time = state.video_time.max(time);
         if !state.physio_pads.is_empty() {
             self.changed.notify_all();
@@ -321,6 +328,9 @@ impl MvpFusion {
                 drop(state);
                 worker.await_ready()?;
                 state = self.state();
+                if state.generation != generation {
+                    return Ok(());
+                }
             }
             self.log_wait(&state, hop, time);
             while state
@@ -334,9 +344,12 @@ impl MvpFusion {
                     return Ok(());
                 }
             }
-            drop(state);
             self.log_request(hop, time);
-            let answer = worker.run(Job { hop, live: false });
+            // Under the lock: after a seek the job would be one of the new time line, and
+            // close the grids before their samples come.
+            let ticket = worker.begin(Job { hop, live: false });
+            drop(state);
+            let answer = worker.answer(ticket);
             state = self.state();
             if state.generation != generation {
                 return Ok(());

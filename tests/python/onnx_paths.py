@@ -5,7 +5,7 @@
 `refuse`: for each way from ModelProto to a TensorProto one whose weights are in another
 file, and to a NodeProto one that holds an EPContext node; a type may be met twice on the way.
 `accept`: for each field of each message one that sets it to something harmless.
-Used by src/inference/onnx_scan.rs.
+Used by crates/onnx/src/onnx_scan.rs.
 """
 
 from collections import deque

@@ -3,7 +3,7 @@
 
 mod worker;
 
-pub use worker::{Loading, Phase, Stop, Task, Worker};
+pub use worker::{Loading, Phase, Stop, Task, Ticket, Worker};
 
 use gst::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError};

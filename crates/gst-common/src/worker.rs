@@ -42,8 +42,9 @@ pub enum Phase {
     Failed,
 }
 
+/// Tells the answer to a job from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ticket {
+pub struct Ticket {
     number: u64,
     generation: u64,
 }
@@ -278,9 +279,24 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
     /// `Flushing` when the wait was called off, `Error` after a failure, which is posted.
     pub fn run(&self, job: J) -> Result<A, gst::FlowError> {
         self.await_ready()?;
+        let ticket = self.begin(job);
+        self.answer(ticket)
+    }
+
+    /// Leaves a job whose answer is waited for. Does not wait: a caller that holds a lock
+    /// of its own can make sure that no restart comes between its decision and the job.
+    pub fn begin(&self, job: J) -> Ticket {
         let (ticket, replaced) = self.shared.lock().put(job);
         drop(replaced);
         self.shared.work.notify_one();
+        ticket
+    }
+
+    /// Waits for the answer to a job of [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); `Flushing` too where a restart has made the job void.
+    pub fn answer(&self, ticket: Ticket) -> Result<A, gst::FlowError> {
         let mut mailbox = self.shared.lock();
         loop {
             self.may_wait(&mailbox)?;

@@ -105,6 +105,15 @@ impl SampleWriter {
         self.discont = discont;
     }
 
+    /// Forgets what was fed and written and not taken: it is from before a flush.
+    pub(crate) fn clear(&mut self) {
+        self.held.clear();
+        self.placed = 0;
+        self.ours = 0;
+        self.open = None;
+        self.out.clear();
+    }
+
     pub(crate) fn position(&self) -> i64 {
         self.position
     }
@@ -365,6 +374,20 @@ mod tests {
         let one = "[111, 110, 101]";
         let expected = [format!("0 - {one}"), "0 - []".into(), format!("5 - {one}")];
         assert_eq!(written(&mut w), expected);
+    }
+
+    #[test]
+    fn nothing_of_before_a_flush_is_left() {
+        gst::init().expect("gst");
+        let mut w = SampleWriter::new(LONGEST, u64::MAX);
+        w.feed(vec![1, 2, 3]);
+        w.place(1, at(0), Some(10e6));
+        w.place(1, at(50 * MS), Some(10e6));
+        w.clear();
+        w.resume(90 * MS, true);
+        w.feed(vec![4]);
+        w.place(1, at(90 * MS), Some(10e6));
+        assert_eq!(written(&mut w), ["90 10 [4] discont"]);
     }
 
     #[test]

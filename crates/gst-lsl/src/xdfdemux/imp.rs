@@ -441,6 +441,10 @@ impl XdfDemux {
             EventView::FlushStop(_) => {
                 let _ = self.with_session(|session| {
                     session.combiner.reset();
+                    for stream in &mut session.streams {
+                        stream.writer.clear();
+                        stream.writer.mark_lost();
+                    }
                     Ok(())
                 });
                 gst::Pad::event_default(pad, Some(&*self.obj()), event)

@@ -119,6 +119,7 @@ impl Stream {
 
     /// Begins anew at `position`, ns.
     pub(super) fn restart(&mut self, position: i64) {
+        self.writer.clear();
         self.writer.resume(position, true);
         if let Some(s) = &mut self.smoother {
             *s = Smoother::new(s.rate);
