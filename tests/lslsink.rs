@@ -232,16 +232,17 @@ fn text_becomes_strings() {
     line.play();
     push.push(b"early".to_vec(), Some(0), None);
     line.connected();
-    for (n, text) in ["stimulus é", "two\nlines"].iter().enumerate() {
+    for (n, text) in ["stimulus é", "", "two\nlines"].iter().enumerate() {
         push.push(
             text.as_bytes().to_vec(),
             Some(push.running() + n as u64),
             None,
         );
     }
-    line.until("both", |l| l.buffers() == 2);
+    line.until("all", |l| l.buffers() == 3);
     let texts: Vec<_> = received(&line).into_iter().map(|(.., d)| d).collect();
-    assert_eq!(texts, ["stimulus é".as_bytes(), b"two\nlines"]);
+    assert_eq!(texts, ["stimulus é".as_bytes(), b"", b"two\nlines"]);
+    assert_eq!(push.stat::<u64>("gaps"), 0);
     assert_eq!(
         line.caps().structure(0).expect("caps").get("stream-type"),
         Ok("Markers")
@@ -276,6 +277,8 @@ fn times_of_samples_inside_and_between_buffers() {
     push.push(sample(-1), Some(0), None);
     line.connected();
     let t = push.running();
+    // No sample is sent ahead of its time: lslsrc would doubt it.
+    std::thread::sleep(Duration::from_secs(1));
     let three = || [sample(0), sample(1), sample(2)].concat();
     // A duration says more than the rate; without a time it goes on; a gap is nothing.
     push.push(three(), Some(t), Some(300_300_000));

@@ -15,15 +15,14 @@ pub(crate) struct PipelineClock {
 
 impl PipelineClock {
     /// Keeps `this` up to date with the element's `clock`; `local` reads the LSL clock,
-    /// seconds. Cheap enough for every buffer.
+    /// seconds. Cheap enough for every buffer. True when it is another clock than before.
     pub(crate) fn follow(
         this: &mut Option<Self>,
         clock: Option<gst::Clock>,
         local: impl Fn() -> f64,
-    ) {
+    ) -> bool {
         let Some(clock) = clock else {
-            *this = None;
-            return;
+            return this.take().is_some();
         };
         let read = || ClockPairs::read(&local, || clock.time().nseconds());
         match this {
@@ -34,6 +33,7 @@ impl PipelineClock {
                     let (local, time) = read();
                     pairs.push(local, time);
                 }
+                false
             }
             _ => {
                 let (local, time) = read();
@@ -47,8 +47,13 @@ impl PipelineClock {
                     ClockMap::Other(pairs)
                 };
                 *this = Some(Self { clock, map });
+                true
             }
         }
+    }
+
+    pub(crate) fn clock(&self) -> &gst::Clock {
+        &self.clock
     }
 
     /// Whether the map needs the clock's time now and then.

@@ -9,7 +9,7 @@ use timing::robust::{Line, LineFit, Point, median};
 pub struct Offset {
     /// When it was measured, seconds on the sender's clock.
     pub time: f64,
-    /// Seconds to add to the sender's stamps.
+    /// Seconds to add to the sender's timestamps.
     pub value: f64,
 }
 
@@ -49,7 +49,7 @@ fn glitches(steps: &[f64], least: f64, times: f64) -> Vec<bool> {
         .collect()
 }
 
-/// One life of the sender's clock.
+/// A clock segment: what the sender's clock did between two of its restarts.
 #[derive(Debug, Clone, PartialEq)]
 struct Segment {
     start: f64,
@@ -57,7 +57,7 @@ struct Segment {
     line: Line,
 }
 
-/// Corrects the stamps of one stream, knowing all its offsets. The clock may start anew
+/// Corrects the timestamps of one stream, knowing all its offsets. The clock may start anew
 /// in between: offsets that step back in time, or jump by more than 1 s after a hole of
 /// more than 5 s.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -102,8 +102,8 @@ impl Corrector {
         self.segments.len().saturating_sub(1)
     }
 
-    /// The time on the recorder's clock. Stamps come in the order of the file: a clock
-    /// that started anew is told by the stamps themselves.
+    /// The time on the recorder's clock. Timestamps come in the order of the file: a clock
+    /// that started anew is told by the timestamps themselves.
     pub fn correct(&mut self, stamp: f64) -> f64 {
         while let [segment, next, ..] = &self.segments[self.current.min(self.segments.len())..]
             && (stamp - segment.end).abs() >= (stamp - next.start).abs()
@@ -116,7 +116,7 @@ impl Corrector {
         }
     }
 
-    /// Which life of the clock is being read, for [`Corrector::set_current`].
+    /// Which clock segment is being read, for [`Corrector::set_current`].
     pub fn current(&self) -> usize {
         self.current
     }
@@ -126,7 +126,7 @@ impl Corrector {
     }
 }
 
-/// Corrects stamps of one stream by the offsets that came before them in the file.
+/// Corrects timestamps of one stream by the offsets that came before them in the file.
 #[derive(Debug, Clone, Default)]
 pub struct Causal {
     recent: VecDeque<Offset>,
@@ -172,7 +172,7 @@ impl Causal {
         self.line.is_some()
     }
 
-    /// The time on the recorder's clock; the stamp itself before any measurement.
+    /// The time on the recorder's clock; the timestamp itself before any measurement.
     pub fn correct(&self, stamp: f64) -> f64 {
         self.line.map_or(stamp, |line| corrected(&line, stamp))
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Recordings in the Extensible Data Format (XDF), as LabRecorder writes them: an
-//! incremental parser and the correction of clocks. Knows nothing of files: bytes are fed.
+//! incremental parser and the correction of clocks. No I/O: bytes are fed.
 
 mod clock;
 mod parser;

@@ -100,6 +100,38 @@ impl Known {
             false => Err(Stop::Damage(TOO_LONG.into())),
         }
     }
+
+    /// Reads a sample and gives its timestamp; `last`: that of the one before. Without a
+    /// timestamp numbers are left out.
+    fn read(
+        &self,
+        c: &mut Cursor,
+        last: Option<f64>,
+        numbers: &mut Vec<u8>,
+        texts: &mut Vec<String>,
+    ) -> Result<Option<f64>, Stop> {
+        let stamp = match c.array::<1>()? {
+            [0] => last.map(|l| l + self.interval),
+            [8] => Some(f64::from_le_bytes(c.array()?)),
+            [n] => return Err(stamp_damage(n)),
+        };
+        if self.format == Format::Text {
+            for _ in 0..self.channels {
+                let n = c.length()?;
+                if n > MAX_WHOLE {
+                    return Err(Stop::Damage(format!("a text of {n} bytes")));
+                }
+                let text = c.take(n as usize)?;
+                texts.push(String::from_utf8_lossy(text).into_owned());
+            }
+        } else {
+            let values = c.take(self.format.size() * self.channels)?;
+            if stamp.is_some() {
+                numbers.extend_from_slice(values);
+            }
+        }
+        Ok(stamp)
+    }
 }
 
 const TOO_LONG: &str = "it holds more bytes than its samples need";
@@ -373,7 +405,7 @@ impl Parser {
             _ => "the recording ends inside of a chunk",
         };
         let at = match self.state {
-            // Where the end is nobody knows who jumped.
+            // After a jump the size of the file is not known.
             State::Skip { from, .. } => from,
             _ => self.position,
         };
@@ -580,35 +612,17 @@ impl Parser {
         while done < left && stamps.len() < BATCH && c.at < BATCH_BYTES {
             let before = c.at;
             let kept = texts.len();
-            let sample = (|| -> Result<Option<f64>, Stop> {
-                let stamp = match c.array::<1>()? {
-                    [0] => last.map(|l| l + stream.interval),
-                    [8] => Some(f64::from_le_bytes(c.array()?)),
-                    [n] => return Err(stamp_damage(n)),
-                };
-                if stream.format == Format::Text {
-                    for _ in 0..stream.channels {
-                        let n = c.length()?;
-                        if n > MAX_WHOLE {
-                            return Err(damage(&format!("a text of {n} bytes")));
-                        }
-                        let text = c.take(n as usize)?;
-                        texts.push(String::from_utf8_lossy(text).into_owned());
-                    }
-                } else {
-                    let values = c.take(size)?;
-                    if stamp.is_some() {
-                        numbers.extend_from_slice(values);
-                    }
-                }
-                Ok(stamp)
-            })();
+            let sample = stream.read(&mut c, last, &mut numbers, &mut texts);
+            let sample = sample.map_err(|e| match e {
+                Stop::Damage(what) => damage(&what),
+                more => more,
+            });
             match sample {
                 Ok(stamp) => {
                     last = stamp.filter(|s| s.is_finite()).or(last);
                     match stamp {
                         Some(stamp) => stamps.push(stamp),
-                        // After damage nobody knows how many samples are missing.
+                        // After damage the number of missing samples is not known.
                         None => texts.truncate(kept),
                     }
                     done += 1;

@@ -19,10 +19,11 @@
  */
 use super::LslDevice;
 use gst::{glib, prelude::*, subclass::prelude::*};
+use gst_common::lock;
 use lsl::{Library, Match, Query, Resolver};
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Condvar, LazyLock, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -71,10 +72,6 @@ pub struct LslDeviceProvider {
     watch: Mutex<Option<(Arc<Stop>, JoinHandle<()>)>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[glib::object_subclass]
 impl ObjectSubclass for LslDeviceProvider {
     const NAME: &'static str = "GstLslDeviceProvider";
@@ -102,8 +99,23 @@ impl DeviceProviderImpl for LslDeviceProvider {
         let Some(resolver) = self.resolver() else {
             return Vec::new();
         };
+        gst::debug!(CAT, imp = self, "probing for {SETTLE:?}");
         std::thread::sleep(SETTLE);
         let found = resolver.results();
+        gst::debug!(
+            CAT,
+            imp = self,
+            "{} stream(s) answered",
+            found.streams.len()
+        );
+        for Match { description, .. } in &found.streams {
+            gst::debug!(
+                CAT,
+                imp = self,
+                "found {description}, uid {}",
+                description.uid
+            );
+        }
         for why in &found.refused {
             gst::warning!(CAT, imp = self, "{why}");
         }
@@ -119,9 +131,10 @@ impl DeviceProviderImpl for LslDeviceProvider {
         let Some(resolver) = self.resolver() else {
             return Ok(());
         };
+        gst::debug!(CAT, imp = self, "watching the network");
         let stop = Arc::<Stop>::default();
         let mut known = Known::default();
-        // Who lists the devices after the start finds them.
+        // The devices can be listed as soon as the start is over.
         std::thread::sleep(SETTLE);
         known.update(&self.obj(), &resolver);
         let thread = std::thread::Builder::new()
@@ -144,6 +157,7 @@ impl DeviceProviderImpl for LslDeviceProvider {
     }
 
     fn stop(&self) {
+        gst::debug!(CAT, imp = self, "stopping");
         let watch = lock(&self.watch).take();
         if let Some((stop, thread)) = watch {
             stop.stop();
@@ -160,6 +174,11 @@ impl LslDeviceProvider {
         let resolver = Library::load(None)
             .and_then(|library| Resolver::new(library, &Query::default(), FORGET));
         resolver
+            .inspect(|_| {
+                if let Ok(library) = Library::load(None) {
+                    gst::debug!(CAT, imp = self, "liblsl from {}", library.origin());
+                }
+            })
             .inspect_err(|e| gst::warning!(CAT, imp = self, "No LSL devices: {e}"))
             .ok()
     }
@@ -171,9 +190,9 @@ const MOST_TOLD: usize = 32;
 #[derive(Default)]
 struct Known {
     /// The devices that were told of, by the uid of the stream.
-    devices: HashMap<String, Option<LslDevice>>,
+    devices: BTreeMap<String, Option<LslDevice>>,
     /// Why other streams are no devices.
-    refused: HashSet<String>,
+    refused: BTreeSet<String>,
 }
 
 impl Known {
@@ -186,7 +205,7 @@ impl Known {
             }
         }
         let streams = found.streams;
-        let uids: HashSet<_> = streams.iter().map(|m| m.description.uid.clone()).collect();
+        let uids: BTreeSet<_> = streams.iter().map(|m| m.description.uid.clone()).collect();
         self.devices.retain(|uid, device| {
             let there = uids.contains(uid);
             if let (false, Some(device)) = (there, device) {
@@ -197,8 +216,8 @@ impl Known {
         });
         for Match { description, .. } in streams {
             let uid = description.uid.clone();
-            self.devices.entry(uid).or_insert_with(|| {
-                gst::info!(CAT, obj = provider, "Found {description}");
+            self.devices.entry(uid.clone()).or_insert_with(|| {
+                gst::info!(CAT, obj = provider, "Found {description}, uid {uid}");
                 let device = LslDevice::new(description);
                 match &device {
                     Some(device) => provider.device_add(device),

@@ -5,10 +5,10 @@
  * Sends a stream to the Lab Streaming Layer (LSL), where any LSL program on the network
  * finds it, reads it and records it.
  *
- * The stamps of the samples are the buffers' own times: running time taken back to the
+ * The timestamps of the samples are the buffers' own times: running time taken back to the
  * LSL clock, as `lslsrc` took it from there, not the time at which they pass here. That
  * is why `sync` is off: samples go out when they arrive. To send a file at its own pace
- * rather than at once, with stamps ahead of time, switch it on.
+ * rather than at once, with timestamps ahead of time, switch it on.
  *
  * The samples of one buffer are spread evenly over its duration, or by the rate of the
  * caps if it has none. A buffer without a time follows the one before it, the first one
@@ -38,10 +38,11 @@ use super::plan::{Plan, Wish, template};
 use crate::clock::PipelineClock;
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_base::{prelude::*, subclass::prelude::*};
+use gst_common::lock;
 use lsl::{Error, Library, Number, Outlet, StreamInfo};
 use std::{
     path::PathBuf,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{LazyLock, Mutex},
     time::{Duration, Instant},
 };
 use stream_info::Format;
@@ -99,10 +100,6 @@ struct State {
 pub struct LslSink {
     settings: Mutex<Settings>,
     state: Mutex<State>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[glib::object_subclass]
@@ -252,6 +249,13 @@ impl BaseSinkImpl for LslSink {
         {
             gst::element_imp_warning!(self, gst::LibraryError::Settings, ("{warning}"));
         }
+        gst::info!(
+            CAT,
+            imp = self,
+            "liblsl from {}: {}",
+            library.origin(),
+            library.info()
+        );
         *lock(&self.state) = State {
             library: Some(library),
             ..State::default()
@@ -260,6 +264,7 @@ impl BaseSinkImpl for LslSink {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        gst::debug!(CAT, imp = self, "stopping: {:?}", self.stats());
         let open = {
             let mut state = lock(&self.state);
             state.clock = None;
@@ -271,7 +276,19 @@ impl BaseSinkImpl for LslSink {
         Ok(())
     }
 
+    fn event(&self, event: gst::Event) -> bool {
+        gst::log!(CAT, imp = self, "handling event {event:?}");
+        self.parent_event(event)
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseSinkImplExt::parent_query(self, query);
+        gst::log!(CAT, imp = self, "answered {answered}: {query:?}");
+        answered
+    }
+
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        gst::debug!(CAT, imp = self, "caps {caps}");
         self.open(caps).map_err(|e| {
             gst::element_imp_error!(self, gst::StreamError::Format, ("{e}"));
             gst::loggable_error!(CAT, "{e}")
@@ -335,10 +352,18 @@ impl LslSink {
 
         let mut state = lock(&self.state);
         let state = &mut *state;
+        gst::log!(
+            CAT,
+            imp = self,
+            "handling {buffer:?}, running time {running_time:?}"
+        );
         let (Some(library), Some(open)) = (state.library, &mut state.open) else {
             return Err("samples came before their caps".into());
         };
-        if buffer.flags().contains(gst::BufferFlags::GAP) || buffer.size() == 0 {
+        // An empty text is a sample.
+        let empty = buffer.size() == 0 && open.plan.format != Format::Text;
+        if buffer.flags().contains(gst::BufferFlags::GAP) || empty {
+            gst::debug!(CAT, imp = self, "no samples in {buffer:?}");
             state.gaps += 1;
             state.next = None;
             return Ok(());
@@ -367,7 +392,20 @@ impl LslSink {
             _ if plan.rate > 0.0 => 1.0 / plan.rate,
             _ => 0.0,
         };
-        PipelineClock::follow(&mut state.clock, clock, || library.local_clock());
+        if PipelineClock::follow(&mut state.clock, clock, || library.local_clock()) {
+            let other = state.clock.as_ref().map(PipelineClock::is_other);
+            gst::debug!(
+                CAT,
+                imp = self,
+                "the pipeline's clock is {}",
+                match other {
+                    Some(true) =>
+                        "another one than LSL's: timestamps are mapped by readings of both",
+                    Some(false) => "LSL's: timestamps are base time plus running time",
+                    None => "not there: timestamps follow each other",
+                }
+            );
+        }
         let first = match (running_time, &state.clock) {
             (Some(time), Some(clock)) => clock.map().local(base_time + time),
             _ => state
@@ -377,6 +415,11 @@ impl LslSink {
         let stamps: Vec<f64> = (0..samples).map(|i| first + i as f64 * interval).collect();
         state.next = Some(first + samples as f64 * interval);
 
+        gst::trace!(
+            CAT,
+            imp = self,
+            "sending {samples} samples from {first:.6} s, {interval} s apart"
+        );
         push(&open.outlet, plan, &map, &stamps).map_err(|e| e.to_string())?;
         open.sent = Some(Instant::now());
         state.samples += samples as u64;

@@ -2,7 +2,7 @@
 //! What stream the caps and the properties ask for.
 
 use crate::stream::caps::{
-    AUDIO, FIRST_FRAME_TIME, LSL, TEXT, format_of_name, template as source_template,
+    AUDIO, StreamCaps, TEXT, one_per_channel, split_list, template as source_template,
 };
 use lsl::NewStream;
 use stream_info::Format;
@@ -55,60 +55,28 @@ impl Plan {
         own_name: &str,
         host: &str,
     ) -> Result<Self, String> {
-        let bad = |what: &str| format!("the caps {caps} {what}");
-        let s = caps.structure(0).ok_or_else(|| bad("are empty"))?;
-        let channels = || {
-            let channels = s.get::<i32>("channels").ok();
-            channels
-                .and_then(|c| usize::try_from(c).ok())
-                .filter(|c| *c > 0)
-                .ok_or_else(|| bad("have no channels"))
-        };
-        let format = s
-            .get::<&str>("format")
-            .ok()
-            .and_then(format_of_name)
-            .ok_or_else(|| bad("have no format that a LSL stream can carry"))?;
-        let from_caps = |field| {
-            s.get::<&str>(field)
-                .ok()
-                .map(String::from)
-                .filter(|t| !t.is_empty())
-        };
-        let labels = list(wish.labels.as_deref(), from_caps("channel-labels"));
-        let units = list(wish.units.as_deref(), from_caps("units"));
-        let (channels, rate, usual_type) = match s.name().as_str() {
-            LSL => {
-                let rate = s
-                    .get::<gst::Fraction>("rate")
-                    .map_err(|_| bad("have no rate"))?;
-                let rate = f64::from(rate.numer()) / f64::from(rate.denom());
-                (channels()?, rate, "")
-            }
-            AUDIO => {
-                let rate: i32 = s.get("rate").map_err(|_| bad("have no rate"))?;
-                (channels()?, f64::from(rate), "Audio")
-            }
-            // The lines of a text are its channels; only their labels tell how many.
-            TEXT => (labels.1.len().max(1), 0.0, "Markers"),
-            _ => return Err(bad("are nothing that a LSL stream can carry")),
+        let caps = StreamCaps::read_loosely(caps)?;
+        let labels = list(wish.labels.as_deref(), caps.labels);
+        let units = list(wish.units.as_deref(), caps.units);
+        let channels = match caps.name {
+            TEXT => labels.1.len().max(1),
+            _ => caps.channels,
         };
         for ((from, texts), what) in [(&labels, "channel-labels"), (&units, "units")] {
-            if !texts.is_empty() && texts.len() != channels {
-                return Err(format!(
-                    "the {from} {what} has {} entries ('{}'), the stream has {channels} \
-                     channel(s); give one entry per channel, separated by commas",
-                    texts.len(),
-                    texts.join(",")
-                ));
-            }
+            one_per_channel(from, what, texts, channels)?;
         }
+        let usual_type = match caps.name {
+            AUDIO => "Audio",
+            TEXT => "Markers",
+            _ => "",
+        };
+        let from_caps = Some(caps.stream_type).filter(|t| !t.is_empty());
         let name = wish.name.clone().unwrap_or_else(|| own_name.to_string());
         Ok(Self {
             stream_type: wish
                 .stream_type
                 .clone()
-                .or_else(|| from_caps("stream-type"))
+                .or(from_caps)
                 .unwrap_or_else(|| usual_type.into()),
             source_id: wish
                 .source_id
@@ -116,11 +84,11 @@ impl Plan {
                 .unwrap_or_else(|| format!("{host}:{name}")),
             name,
             channels,
-            rate,
-            format,
+            rate: caps.rate,
+            format: caps.format,
             labels: labels.1,
             units: units.1,
-            first_frame_time: s.get(FIRST_FRAME_TIME).ok(),
+            first_frame_time: caps.first_frame_time,
         })
     }
 
@@ -143,13 +111,11 @@ impl Plan {
     }
 }
 
-/// A comma list and where it is from; the property wins.
-fn list(property: Option<&str>, caps: Option<String>) -> (&'static str, Vec<String>) {
-    let split = |text: &str| text.split(',').map(|t| t.trim().to_string()).collect();
-    match (property, caps) {
-        (Some(text), _) => ("property", split(text)),
-        (None, Some(text)) => ("caps field", split(&text)),
-        (None, None) => ("", Vec::new()),
+/// A list and where it is from; the property wins.
+fn list(property: Option<&str>, caps: Vec<String>) -> (&'static str, Vec<String>) {
+    match property {
+        Some(text) => ("property", split_list(text)),
+        None => ("caps field", caps),
     }
 }
 

@@ -431,6 +431,7 @@ impl ElementImpl for LslSrc {
     }
 
     fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
+        gst::debug!(CAT, imp = self, "clock {clock:?}");
         *lock(&self.clock) = clock.cloned();
         self.clock_changed.store(true, Ordering::Release);
         self.parent_set_clock(clock)
@@ -440,6 +441,7 @@ impl ElementImpl for LslSrc {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state {transition:?}");
         if transition == gst::StateChange::PlayingToPaused {
             self.set_playing(false);
         }
@@ -471,6 +473,8 @@ impl BaseSrcImpl for LslSrc {
             library.origin(),
             library.info()
         );
+
+        gst::debug!(CAT, imp = self, "starting with {settings:?}");
 
         *lock(&self.session) = Some(Session::default());
         *lock(&self.status) = Status {
@@ -530,6 +534,11 @@ impl BaseSrcImpl for LslSrc {
         Ok(())
     }
 
+    fn event(&self, event: &gst::Event) -> bool {
+        gst::log!(CAT, imp = self, "handling event {event:?}");
+        self.parent_event(event)
+    }
+
     fn is_seekable(&self) -> bool {
         false
     }
@@ -539,10 +548,12 @@ impl BaseSrcImpl for LslSrc {
             .caps
             .clone()
             .unwrap_or_else(|| self.obj().src_pad().pad_template_caps());
-        Some(match filter {
+        let caps = match filter {
             Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
             None => caps,
-        })
+        };
+        gst::log!(CAT, imp = self, "caps {caps} for filter {filter:?}");
+        Some(caps)
     }
 
     /// The stream's caps are known only once it is found, in `create()`; later calls are
@@ -567,10 +578,13 @@ impl BaseSrcImpl for LslSrc {
             };
             let min = gst::ClockTime::from_nseconds(min);
             let queue = gst::ClockTime::from_seconds_f64(receiver::QUEUE);
+            gst::debug!(CAT, imp = self, "latency: live, {min} to {}", min + queue);
             q.set(true, min, min + queue);
             return true;
         }
-        BaseSrcImplExt::parent_query(self, query)
+        let answered = BaseSrcImplExt::parent_query(self, query);
+        gst::log!(CAT, imp = self, "answered {answered}: {query:?}");
+        answered
     }
 }
 

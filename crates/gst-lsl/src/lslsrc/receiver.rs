@@ -6,9 +6,12 @@
 //! thread in between would cost more than all that is done with them. Only while the
 //! streaming thread is held up elsewhere, the receiver reads in its place.
 
+mod choice;
+
 use super::connection::{Connected, Item};
 use super::{OnLost, imp::CAT};
 use crate::stream::caps;
+use choice::{prefer_same_source, successor};
 use gst::{glib, prelude::*};
 use lsl::{Chunk, Error, Found, Inlet, Library, Match, Query, Resolver};
 use std::{
@@ -555,8 +558,10 @@ impl Receiver {
         let mut said = begin;
         let mut matched: Option<Instant> = None;
         let mut doubted = false;
+        let mut known = Vec::new();
         loop {
             let mut found = self.results(&resolver);
+            self.log_candidates(&found, &mut known);
             if let Some(previous) = previous {
                 prefer_same_source(&mut found, previous);
             }
@@ -564,7 +569,9 @@ impl Receiver {
                 matched = None;
             } else if matched.get_or_insert_with(Instant::now).elapsed() >= SETTLE {
                 if found.len() == 1 {
-                    return found.pop().ok_or(End::Again);
+                    let found = found.pop().ok_or(End::Again)?;
+                    self.log_choice(&found, known.len(), previous);
+                    return Ok(found);
                 }
                 if doubted {
                     return Err(self.ambiguous(&found));
@@ -840,42 +847,6 @@ pub(super) fn post(element: &super::LslSrc, message: &str, d: &Description) {
         .src(element)
         .build();
     let _ = element.post_message(message);
-}
-
-/// Who took the place of a silent sender: its restart, or, when the sender itself does
-/// not answer any more, the only other match.
-fn successor(found: Vec<Match>, watched: Duration, silent: &Description) -> Option<Match> {
-    let (silent_ones, mut others): (Vec<_>, Vec<_>) = found
-        .into_iter()
-        .partition(|m| m.description.uid == silent.uid);
-    let restart = |m: &Match| {
-        let d = &m.description;
-        !d.source_id.is_empty() && d.source_id == silent.source_id && d.name == silent.name
-    };
-    if others.iter().filter(|m| restart(m)).count() == 1 {
-        others.retain(restart);
-    } else if !silent_ones.is_empty() || watched < FORGET {
-        return None;
-    }
-    if others.len() == 1 {
-        others.pop()
-    } else {
-        None
-    }
-}
-
-/// Of several matches, a restarted sender is the one with the same source id.
-fn prefer_same_source(found: &mut Vec<Match>, previous: &Description) {
-    if found.len() < 2 || previous.source_id.is_empty() {
-        return;
-    }
-    let same = |m: &Match| {
-        let d = &m.description;
-        d.source_id == previous.source_id && d.name == previous.name
-    };
-    if found.iter().filter(|m| same(m)).count() == 1 {
-        found.retain(same);
-    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,13 @@ impl LslSrc {
             // First what is ready, in order.
             while let Some(out) = session.stream.as_mut().and_then(|s| s.writer.pop()) {
                 match out {
-                    Out::Buffer(buffer) => return Ok(buffer),
+                    Out::Buffer(buffer) => {
+                        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+                            gst::debug!(CAT, imp = self, "discontinuity at {:?}", buffer.pts());
+                        }
+                        gst::log!(CAT, imp = self, "pushing {buffer:?}");
+                        return Ok(buffer);
+                    }
                     Out::Gap(start, duration) => {
                         gst::debug!(
                             CAT,
@@ -76,7 +82,9 @@ impl LslSrc {
                 || session.clock.as_ref().is_none_or(PipelineClock::is_other)
             {
                 let clock = lock(&self.clock).clone();
-                PipelineClock::follow(&mut session.clock, clock, || library.local_clock());
+                if PipelineClock::follow(&mut session.clock, clock, || library.local_clock()) {
+                    self.log_clock(session.clock.as_ref());
+                }
             }
             let mut wait = 0.1;
             let mut reading = Reading::AtOnce;
@@ -112,6 +120,18 @@ impl LslSrc {
         }
     }
 
+    fn log_clock(&self, clock: Option<&PipelineClock>) {
+        let relation = match clock {
+            None => "the pipeline has no clock",
+            Some(clock) if clock.is_other() => {
+                "not LSL's: running time is mapped by readings of both clocks"
+            }
+            Some(_) => "LSL's: running time is LSL time less base time",
+        };
+        let clock = clock.map(PipelineClock::clock);
+        gst::debug!(CAT, imp = self, "pipeline clock {clock:?}: {relation}");
+    }
+
     /// Takes one item of the receiver; true when the latency changed.
     pub(super) fn handle(&self, session: &mut Session, item: Item, settings: &Settings) -> bool {
         match item {
@@ -137,12 +157,22 @@ impl LslSrc {
                     } => {
                         return stream.take(chunk, arrival, waited, &time, counters);
                     }
-                    Item::Correction(c) => stream.timeline.measure(Measurement {
-                        offset: c.offset,
-                        uncertainty: c.uncertainty,
-                        at: c.remote_time,
-                    }),
-                    Item::ClockReset => stream.timeline.clock_reset(),
+                    Item::Correction(c) => {
+                        gst::log!(CAT, imp = self, "measured clock offset: {c:?}");
+                        stream.timeline.measure(Measurement {
+                            offset: c.offset,
+                            uncertainty: c.uncertainty,
+                            at: c.remote_time,
+                        });
+                    }
+                    Item::ClockReset => {
+                        gst::debug!(
+                            CAT,
+                            imp = self,
+                            "liblsl says that the sender's clock was set"
+                        );
+                        stream.timeline.clock_reset();
+                    }
                     _ => {
                         stream.finish(&time, counters);
                         stream.mark_lost();
@@ -250,6 +280,11 @@ impl LslSrc {
             return Err(caps::mismatch(d, connected.channels.len(), &own, &peer));
         }
         common.fixate();
+        gst::debug!(
+            CAT,
+            imp = self,
+            "caps {common} of {own}; downstream takes {peer}"
+        );
         self.obj()
             .set_caps(&common)
             .map_err(|_| format!("The next element refuses the caps {common}"))

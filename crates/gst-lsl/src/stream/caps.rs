@@ -6,7 +6,7 @@ use stream_info::{Description, Format};
 pub const LSL: &str = "application/x-lsl";
 pub const AUDIO: &str = "audio/x-raw";
 pub const TEXT: &str = "text/x-raw";
-/// What a buffer's GstReferenceTimestampMeta is called that holds the sender's own stamp.
+/// What a buffer's GstReferenceTimestampMeta is called that holds the sender's own timestamp.
 pub fn lsl_stamp() -> gst::Caps {
     gst::Caps::new_empty_simple("timestamp/x-lsl")
 }
@@ -158,6 +158,116 @@ pub fn format_of_name(name: &str) -> Option<Format> {
         .find(|f| format_name(*f) == name)
 }
 
+/// What caps of [`template`] say of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamCaps {
+    /// The name of the caps: [`LSL`], [`AUDIO`] or [`TEXT`].
+    pub name: &'static str,
+    pub format: Format,
+    /// Of text: as many as there are labels, else one.
+    pub channels: usize,
+    /// Nominal rate, samples per second; 0 for irregular.
+    pub rate: f64,
+    /// Empty where the caps do not tell.
+    pub stream_type: String,
+    /// One for each channel, or none.
+    pub labels: Vec<String>,
+    /// One for each channel, or none; empty where a channel has no unit.
+    pub units: Vec<String>,
+    pub first_frame_time: Option<f64>,
+}
+
+impl StreamCaps {
+    /// Reads fixed caps.
+    ///
+    /// # Errors
+    /// What about the caps does not fit.
+    pub fn read(caps: &gst::CapsRef) -> Result<Self, String> {
+        let read = Self::read_loosely(caps)?;
+        for (texts, field) in [(&read.labels, "channel-labels"), (&read.units, "units")] {
+            one_per_channel("caps field", field, texts, read.channels)?;
+        }
+        Ok(read)
+    }
+
+    /// As [`StreamCaps::read`], but lists may have any length: something else may take
+    /// their place.
+    pub(crate) fn read_loosely(caps: &gst::CapsRef) -> Result<Self, String> {
+        let bad = |what: &str| format!("the caps {caps} {what}");
+        let s = caps.structure(0).ok_or_else(|| bad("are empty"))?;
+        let format = s
+            .get::<&str>("format")
+            .ok()
+            .and_then(format_of_name)
+            .ok_or_else(|| bad("have no format that a LSL stream can carry"))?;
+        let text = |field| s.get::<&str>(field).unwrap_or_default();
+        let labels = split_list(text("channel-labels"));
+        let channels = || {
+            let channels = s.get::<i32>("channels").ok();
+            channels
+                .and_then(|c| usize::try_from(c).ok())
+                .filter(|c| *c > 0)
+                .ok_or_else(|| bad("have no channels"))
+        };
+        let no_rate = |_| bad("have no rate");
+        let (name, channels, rate) = match s.name().as_str() {
+            LSL => {
+                let rate = s.get::<gst::Fraction>("rate").map_err(no_rate)?;
+                let rate = f64::from(rate.numer()) / f64::from(rate.denom());
+                (LSL, channels()?, rate.max(0.0))
+            }
+            AUDIO => {
+                let rate: i32 = s.get("rate").map_err(no_rate)?;
+                (AUDIO, channels()?, f64::from(rate))
+            }
+            // The lines of a text are its channels; only their labels tell how many.
+            TEXT => (TEXT, labels.len().max(1), 0.0),
+            _ => return Err(bad("are nothing that a LSL stream can carry")),
+        };
+        Ok(Self {
+            name,
+            format,
+            channels,
+            rate,
+            stream_type: text("stream-type").into(),
+            labels,
+            units: split_list(text("units")),
+            first_frame_time: s.get(FIRST_FRAME_TIME).ok(),
+        })
+    }
+
+    /// Bytes of a sample of all channels; `None` for text.
+    pub fn sample_size(&self) -> Option<usize> {
+        (self.format != Format::Text).then(|| self.format.size() * self.channels)
+    }
+}
+
+/// The entries of a comma list; none for an empty text.
+pub(crate) fn split_list(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(',').map(|t| t.trim().to_string()).collect()
+}
+
+/// Checks that a list is empty or has an entry for each channel.
+pub(crate) fn one_per_channel(
+    from: &str,
+    field: &str,
+    texts: &[String],
+    channels: usize,
+) -> Result<(), String> {
+    if texts.is_empty() || texts.len() == channels {
+        return Ok(());
+    }
+    Err(format!(
+        "the {from} {field} has {} entries ('{}'), the stream has {channels} channel(s); give one \
+         entry per channel, separated by commas",
+        texts.len(),
+        texts.join(",")
+    ))
+}
+
 /// A comma inside a text becomes a semicolon: it would make one entry two.
 fn comma_list(texts: &[String], channels: &[usize]) -> String {
     channels
@@ -280,6 +390,57 @@ mod tests {
         assert_eq!(s.get("channel-labels"), Ok("c;d,a"));
         assert_eq!(s.get("units"), Ok("mV,uS"));
         assert_eq!(s.get("channels"), Ok(2));
+    }
+
+    #[test]
+    fn caps_are_read_as_they_were_written() {
+        gst::init().expect("gst");
+        for format in [
+            Format::F32,
+            Format::F64,
+            Format::I8,
+            Format::I16,
+            Format::I32,
+        ] {
+            for hz in [0.0, 51.2, 256.0] {
+                let mut d = stream(2, hz, format);
+                d.labels = vec!["a".into(), "b,c".into()];
+                d.units = vec![String::new(), "mV".into()];
+                d.first_frame_time = Some(0.5);
+                for s in of_stream(&d, &[1, 0]).iter() {
+                    let caps: gst::Caps = std::iter::once(s.to_owned()).collect();
+                    let read = StreamCaps::read(&caps).expect("caps");
+                    assert_eq!(read.name, s.name().as_str());
+                    assert_eq!((read.format, read.channels), (format, 2));
+                    assert!((read.rate - hz).abs() < 1e-9);
+                    assert_eq!(read.stream_type, "EEG");
+                    assert_eq!(read.labels, ["b;c", "a"]);
+                    assert_eq!(read.units, ["mV", ""]);
+                    assert_eq!(read.first_frame_time, Some(0.5));
+                    assert_eq!(read.sample_size(), Some(2 * format.size()));
+                }
+            }
+        }
+        let d = stream(1, 0.0, Format::Text);
+        let read = StreamCaps::read(&of_stream(&d, &[0])).expect("caps");
+        assert_eq!(
+            (read.name, read.channels, read.sample_size()),
+            (TEXT, 1, None)
+        );
+        for (caps, word) in [
+            ("audio/x-raw,format=U8,channels=1,rate=8000", "format"),
+            ("audio/x-raw,format=S8,channels=1", "no rate"),
+            ("application/x-lsl,format=F32LE,rate=0/1", "no channels"),
+            ("video/x-raw,format=F32LE", "are nothing that"),
+            (
+                "application/x-lsl,format=S8,channels=1,rate=1/1,units=(string)\"a,b\"",
+                "caps field units has 2",
+            ),
+        ] {
+            let caps: gst::Caps = caps.parse().expect("caps");
+            let e = StreamCaps::read(&caps).expect_err(word);
+            assert!(e.contains(word), "{e}");
+        }
     }
 
     #[test]

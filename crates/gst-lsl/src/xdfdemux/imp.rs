@@ -332,6 +332,7 @@ impl ElementImpl for XdfDemux {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "changing state {transition:?}");
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
             *lock(&self.session) = None;
@@ -356,6 +357,7 @@ impl XdfDemux {
         } else {
             gst::PadMode::Push
         };
+        gst::debug!(CAT, obj = pad, "activating in {mode:?} mode");
         pad.activate_mode(mode, true)
             .map_err(|_| gst::loggable_error!(CAT, "cannot be activated in {mode:?} mode"))
     }
@@ -406,6 +408,7 @@ impl XdfDemux {
     // Push mode.
 
     fn chain(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        gst::log!(CAT, obj = self.sinkpad, "handling {buffer:?}");
         let map = buffer.map_readable().map_err(|_| {
             gst::element_imp_error!(
                 self,
@@ -425,6 +428,7 @@ impl XdfDemux {
 
     fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         use gst::EventView;
+        gst::log!(CAT, obj = pad, "handling event {event:?}");
         match event.view() {
             // The streams have segments, caps and starts of their own.
             EventView::Segment(_) | EventView::Caps(_) | EventView::StreamStart(_) => true,

@@ -131,6 +131,11 @@ impl XdfDemux {
         if !origin.is_finite() {
             return Ok(());
         }
+        gst::info!(
+            CAT,
+            imp = self,
+            "time zero is {origin:.6} s on the recorder's clock"
+        );
         session.origin = Some(origin);
         session.held_bytes = 0;
         self.obj().no_more_pads();
@@ -245,8 +250,22 @@ impl XdfDemux {
                 Err(gst::FlowError::NotNegotiated)
             } else {
                 match out {
-                    Out::Buffer(buffer) => stream.pad.push(buffer),
+                    Out::Buffer(buffer) => {
+                        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+                            let pts = buffer.pts();
+                            gst::debug!(CAT, obj = stream.pad, "discontinuity at {pts:?}");
+                        }
+                        gst::log!(CAT, obj = stream.pad, "pushing {buffer:?}");
+                        stream.pad.push(buffer)
+                    }
                     Out::Gap(start, duration) => {
+                        gst::log!(
+                            CAT,
+                            obj = stream.pad,
+                            "gap of {} from {}",
+                            gst::ClockTime::from_nseconds(duration),
+                            gst::ClockTime::from_nseconds(start)
+                        );
                         let gap = gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
                             .duration(gst::ClockTime::from_nseconds(duration))
                             .build();
@@ -284,6 +303,8 @@ impl XdfDemux {
             return Err(gst::FlowError::Error);
         };
         let name = format!("stream_{}", session.streams.len());
+        let d = &header.description;
+        gst::info!(CAT, imp = self, "{name}: recorded stream {id}, {d}");
         let pad = gst::Pad::builder_from_template(&template)
             .name(name.as_str())
             .query_function(|pad, parent, query| {
@@ -347,6 +368,11 @@ impl XdfDemux {
             return false;
         }
         common.fixate();
+        gst::debug!(
+            CAT,
+            obj = stream.pad,
+            "caps {common} of {own}; downstream takes {peer}"
+        );
         if stream.pad.current_caps().as_ref() == Some(&common) {
             return true;
         }
@@ -356,6 +382,7 @@ impl XdfDemux {
 
     pub(super) fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         use gst::QueryViewMut;
+        gst::log!(CAT, obj = pad, "handling query {query:?}");
         let info = *lock(&self.info);
         match query.view_mut() {
             QueryViewMut::Duration(q) if q.format() == gst::Format::Time => match info.duration {

@@ -93,6 +93,16 @@ impl XdfDemux {
             let names = map.streams.iter().map(|(_, h)| &*h.description.name);
             map.origin = self.begin_of_film(film, &map.films, names)?;
         }
+        gst::info!(
+            CAT,
+            imp = self,
+            "{} streams, {}; time zero is {:.6} s on the recorder's clock; samples stand up to \
+             {:.3} s behind later ones",
+            map.streams.len(),
+            gst::ClockTime::from_nseconds(map.duration()),
+            map.origin,
+            map.lag
+        );
         session.origin = Some(map.origin);
         // A little more than measured: times are rounded.
         session.lag = (map.lag * 1e9).ceil().max(0.0) as i64 + 1000;
@@ -176,6 +186,7 @@ impl XdfDemux {
     }
 
     pub(super) fn seek(&self, seek: &gst::event::Seek) -> bool {
+        gst::debug!(CAT, imp = self, "{seek:?}");
         let (rate, flags, start_type, start, stop_type, stop) = seek.get();
         let (Some(start), Some(stop)) = (time_of(start), time_of(stop)) else {
             gst::debug!(CAT, imp = self, "seeks work by time only");
