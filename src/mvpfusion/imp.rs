@@ -236,10 +236,13 @@ impl MvpFusion {
         self.interrupt();
         gst::debug!(CAT, imp = self, "stopping: {}", self.stats());
         let worker = self.state().worker.take();
+        let dropped = worker.as_ref().map_or(0, |w| w.dropped());
         if let Some(worker) = worker {
             worker.stop();
         }
         let mut state = self.state();
+        // The count outlives the worker.
+        state.stats.skipped += dropped;
         state.inputs = None;
         state.result = None;
     }
@@ -548,6 +551,15 @@ impl ElementImpl for MvpFusion {
             .strip_prefix("physio_")
             .unwrap_or(&pad_name)
             .to_string();
+        if modality == "video" {
+            gst::element_imp_warning!(
+                self,
+                gst::CoreError::Pad,
+                ("no pad {pad_name}: video is the film, which comes to the pad sink; expected the \
+                  name of a physiological signal, such as physio_resp")
+            );
+            return None;
+        }
         {
             let mut state = self.state();
             if state.physio_pads.contains_key(&modality) {

@@ -218,12 +218,14 @@ impl MvpFusion {
                 }
             }
             EventView::Gap(gap) => {
+                // As samples: a gap that comes during a seek counts only if the seek fails.
+                if self.await_flush(name).is_err() {
+                    return true;
+                }
                 let (start, duration) = gap.get();
                 let end = start + duration.unwrap_or(ClockTime::ZERO);
-                let end = self.with_physio_pad(name, |physio| {
-                    let segment = physio.segment.as_ref().filter(|_| !physio.awaits_flush)?;
-                    segment.to_running_time(end)
-                });
+                let end = self
+                    .with_physio_pad(name, |physio| physio.segment.as_ref()?.to_running_time(end));
                 if let Some(end) = end.flatten() {
                     gst::debug!(CAT, obj = pad, "gap: no samples up to running time {end}");
                     return self.advance(pad, name, end.nseconds()).is_ok();

@@ -415,7 +415,10 @@ impl MvpFusion {
             EventView::Segment(segment) => match segment.segment().downcast_ref::<ClockTime>() {
                 Some(segment) => {
                     common::log_segment(*CAT, &self.sinkpad, segment);
-                    self.state().segment = Some(segment.clone());
+                    let mut state = self.state();
+                    state.segment = Some(segment.clone());
+                    // A loop goes on after the end of its last round.
+                    state.video_eos = false;
                 }
                 None => {
                     gst::element_imp_error!(
@@ -441,7 +444,8 @@ impl MvpFusion {
                 self.changed.notify_all();
             }
             EventView::FlushStop(_) => self.flush_video(event.seqnum()),
-            EventView::Eos(_) => {
+            // The end of a segment seek counts as EOS until the next segment.
+            EventView::Eos(_) | EventView::SegmentDone(_) => {
                 let mut state = self.state();
                 // An EOS from before a seek does not count.
                 state.video_eos = !state.video_awaits_flush;

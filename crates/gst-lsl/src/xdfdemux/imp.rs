@@ -177,14 +177,14 @@ impl Default for Settings {
     }
 }
 
-// Locks are never nested, but in `seeking`. The session is taken out of its mutex while in use, so that
-// nothing is pushed or posted under another lock.
+// Locks are never nested, but in `seeking`. The session is taken out of its mutex while in
+// use, so that nothing is pushed or posted under another lock.
 pub struct XdfDemux {
     pub(super) sinkpad: gst::Pad,
     pub(super) session: Mutex<Option<Box<Session>>>,
     pub(super) info: Mutex<Info>,
-    /// One seek after the other, as the stream lock has it with buffers: the end of one
-    /// flush would undo the beginning of the next. Nothing else is done under it.
+    /// One flushing seek after the other: the end of one flush would undo the beginning of
+    /// the next. Flush events are pushed, and the stream lock is taken, under it.
     pub(super) seeking: Mutex<()>,
     pub(super) settings: Mutex<Settings>,
     /// The caps that each pad can have.

@@ -210,11 +210,16 @@ impl XdfDemux {
         }
         let flush = flags.contains(gst::SeekFlags::FLUSH);
         let seqnum = seek.seqnum();
-        let _alone = lock(&self.seeking);
+        // A seek without a flush may wait for a sink at the stream lock, and it is a flush
+        // that frees it.
+        let _alone = flush.then(|| lock(&self.seeking));
         // A pipeline sends its seek once for each sink.
-        if let Some((same, done)) = lock(&self.info).seek
-            && same == seqnum
-        {
+        let answered = || {
+            let last = lock(&self.info).seek;
+            last.filter(|(same, _)| *same == seqnum)
+                .map(|(_, done)| done)
+        };
+        if let Some(done) = answered() {
             return done;
         }
         let send = |event: gst::Event| {
@@ -229,6 +234,13 @@ impl XdfDemux {
         }
         let _ = self.sinkpad.pause_task();
         let _lock = self.sinkpad.stream_lock();
+        // The same seek may have been ahead at the lock.
+        if !flush && let Some(done) = answered() {
+            if self.with_session(|session| Ok(!session.done)) == Ok(true) {
+                let _ = self.start_task();
+            }
+            return done;
+        }
         if flush {
             let event = gst::event::FlushStop::builder(true).seqnum(seqnum).build();
             self.sinkpad.push_event(event.clone());
