@@ -105,15 +105,25 @@ impl Corrector {
     /// The time on the recorder's clock. Timestamps come in the order of the file: a clock
     /// that started anew is told by the timestamps themselves.
     pub fn correct(&mut self, stamp: f64) -> f64 {
-        while let [segment, next, ..] = &self.segments[self.current.min(self.segments.len())..]
+        let (time, current) = self.look(stamp);
+        self.current = current;
+        time
+    }
+
+    /// What [`Corrector::correct`] would give, and the clock segment that it would go on
+    /// with.
+    pub fn look(&self, stamp: f64) -> (f64, usize) {
+        let mut current = self.current;
+        while let [segment, next, ..] = &self.segments[current.min(self.segments.len())..]
             && (stamp - segment.end).abs() >= (stamp - next.start).abs()
         {
-            self.current += 1;
+            current += 1;
         }
-        match self.segments.get(self.current) {
+        let time = match self.segments.get(current) {
             Some(segment) => corrected(&segment.line, stamp),
             None => stamp,
-        }
+        };
+        (time, current)
     }
 
     /// Which clock segment is being read, for [`Corrector::set_current`].

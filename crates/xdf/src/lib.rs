@@ -4,6 +4,8 @@
 
 mod clock;
 mod parser;
+mod stamps;
 
 pub use clock::{Causal, Corrector, Offset};
-pub use parser::{Error, Event, Header, Parser, Resume, Values};
+pub use parser::{ChunkStart, Error, Event, Header, Parser, Resume, Values};
+pub use stamps::{Examined, Examiner, Finding, Means, Placer};

@@ -68,6 +68,7 @@ pub enum Event {
     },
 }
 
+#[derive(Clone)]
 struct Known {
     channels: usize,
     format: Format,
@@ -177,9 +178,21 @@ pub struct Parser {
     position: u64,
     state: State,
     streams: HashMap<u32, Option<Known>>,
-    /// Sample chunks are passed over.
+    /// Sample chunks are passed over; or those of all streams but this one.
     headers_only: bool,
+    only: Option<u32>,
+    /// The sample chunk that began last, see [`Parser::take_chunk`].
+    begun: Option<ChunkStart>,
     ending: bool,
+}
+
+/// Where a sample chunk begins, so that reading can begin there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChunkStart {
+    /// Offset in the file, bytes.
+    pub at: u64,
+    /// Timestamp of the sample before it in the same stream, seconds; `None`: not known.
+    pub last: Option<f64>,
 }
 
 impl Default for Parser {
@@ -191,6 +204,8 @@ impl Default for Parser {
             state: State::Magic,
             streams: HashMap::new(),
             headers_only: false,
+            only: None,
+            begun: None,
             ending: false,
         }
     }
@@ -249,6 +264,47 @@ impl Parser {
             headers_only: true,
             ..Self::default()
         }
+    }
+
+    /// A parser of the same file that gives the samples of one stream only, whose header
+    /// was read. Set its place by [`Parser::go_to`] first.
+    pub fn of_stream(&self, id: u32) -> Self {
+        let known = self.streams.get(&id).cloned().flatten();
+        Self {
+            streams: HashMap::from([(id, known)]),
+            only: Some(id),
+            state: State::Chunk,
+            ..Self::default()
+        }
+    }
+
+    /// Goes on with the chunk at `start`, which [`Parser::take_chunk`] told. What was fed
+    /// from there on stays; the next byte to feed is at [`Parser::position`] plus
+    /// [`Parser::held`].
+    pub fn go_to(&mut self, start: ChunkStart) {
+        match start.at.checked_sub(self.position) {
+            Some(n) if n <= self.held() as u64 => self.consume(n as usize),
+            _ => {
+                self.buffer.clear();
+                self.read = 0;
+                self.position = start.at;
+            }
+        }
+        self.state = State::Chunk;
+        self.ending = false;
+        for stream in self.streams.values_mut().flatten() {
+            stream.last = start.last;
+        }
+    }
+
+    /// Where the sample chunk began that the last samples are of, if they are its first.
+    pub fn take_chunk(&mut self) -> Option<ChunkStart> {
+        self.begun.take()
+    }
+
+    /// Whether the last event was the last of its chunk.
+    pub fn between_chunks(&self) -> bool {
+        matches!(self.state, State::Chunk)
     }
 
     pub fn feed(&mut self, bytes: &[u8]) {
@@ -459,13 +515,26 @@ impl Parser {
             let head = c.at;
             self.consume(head);
             let bytes = left - 4;
+            if self.only.is_some_and(|only| only != id) {
+                self.state = State::Skip {
+                    from: self.position,
+                    left: bytes,
+                };
+                return Ok(None);
+            }
             let known = self.streams.get(&id);
             self.state = match known {
-                Some(Some(_)) if !self.headers_only => State::Samples {
-                    id,
-                    bytes,
-                    count: None,
-                },
+                Some(Some(known)) if !self.headers_only => {
+                    self.begun = Some(ChunkStart {
+                        at: self.position - head as u64,
+                        last: known.last,
+                    });
+                    State::Samples {
+                        id,
+                        bytes,
+                        count: None,
+                    }
+                }
                 _ => State::Skip {
                     from: self.position,
                     left: bytes,

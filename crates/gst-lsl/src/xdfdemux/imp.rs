@@ -46,7 +46,7 @@
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::{CAPS, scan::Map, stream::Stream};
+use super::{CAPS, cursor::Cursor, scan::Map, stream::Stream};
 use crate::stream::caps;
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::UniqueFlowCombiner;
@@ -72,6 +72,8 @@ pub(super) const MOST_HELD: usize = 64 << 20;
 pub(super) const MOST_BOUNDARIES: u32 = 2;
 /// How far, ns, samples are expected behind later ones while nothing else is known.
 pub(super) const LAG: i64 = 2_000_000_000;
+/// By how much, ns, a sample may be earlier once jitter is taken off its timestamp.
+pub(super) const JITTER: i64 = 250_000_000;
 /// Damage is told this often.
 pub(super) const TOLD: u32 = 10;
 
@@ -110,6 +112,8 @@ pub(super) struct Session {
     pub(super) damages: u32,
     pub(super) pull: bool,
     pub(super) map: Option<Map>,
+    /// Where each stream is read, in pull mode.
+    pub(super) cursors: Vec<Cursor>,
     pub(super) warned_misplaced: bool,
     /// The stream whose frames say where time zero is.
     pub(super) film: Option<String>,
@@ -139,16 +143,31 @@ impl Session {
             damages: 0,
             pull,
             map: None,
+            cursors: Vec::new(),
             warned_misplaced: false,
             film: None,
         }
     }
 
-    pub(super) fn parser(&mut self) -> &mut Parser {
-        match &mut self.map {
-            Some(map) => &mut map.parser,
-            None => &mut self.parser,
+    /// Nothing of a stream that comes is earlier, ns since the origin.
+    pub(super) fn reached(&self, stream: usize) -> i64 {
+        if !self.pull {
+            return self.newest - self.lag;
         }
+        let Some(time) = self.cursors.get(stream).and_then(Cursor::time) else {
+            return self.newest;
+        };
+        // Jitter that is taken off may make it earlier.
+        let jitter = match self.streams[stream].description().rate.is_regular() {
+            true => JITTER,
+            false => 0,
+        };
+        self.newest.min(self.nanos(time) - jitter)
+    }
+
+    /// A time on the recorder's clock as ns since the origin.
+    pub(super) fn nanos(&self, time: f64) -> i64 {
+        ((time - self.origin.unwrap_or(0.0)) * 1e9) as i64
     }
 }
 

@@ -17,7 +17,7 @@ impl XdfDemux {
     /// Takes all that the parser has.
     pub(super) fn process(&self, session: &mut Session) -> Result<(), gst::FlowError> {
         loop {
-            let event = session.parser().next_event().map_err(|e| {
+            let event = session.parser.next_event().map_err(|e| {
                 gst::element_imp_error!(self, gst::StreamError::WrongType, ("{e}"));
                 gst::FlowError::Error
             })?;
@@ -30,7 +30,7 @@ impl XdfDemux {
 
     /// Takes what is left at the end of the recording.
     pub(super) fn drain(&self, session: &mut Session) -> Result<(), gst::FlowError> {
-        session.parser().finish();
+        session.parser.finish();
         self.process(session)?;
         self.release(session)?;
         self.let_go(session)
@@ -153,14 +153,28 @@ impl XdfDemux {
         stamps: Vec<f64>,
         values: Values,
     ) -> Result<(), gst::FlowError> {
-        let ready = session.streams[index].smooth(stamps, values);
-        if !ready.stamps.is_empty() {
-            self.send(session, index, &ready)?;
+        let (mut stamps, mut values) = (stamps, values);
+        while !stamps.is_empty() {
+            let part = session.streams[index].sift(&mut stamps, &mut values);
+            if part.new_clock {
+                session.streams[index].begin_clock();
+            }
+            let ready = session.streams[index].smooth(part.stamps, part.values);
+            if !ready.stamps.is_empty() {
+                self.send(session, index, &ready)?;
+            }
+            if session.streams[index].placer.until_new_clock() == 0 {
+                // By the clock of before.
+                let ready = session.streams[index].let_go(None);
+                if !ready.stamps.is_empty() {
+                    self.send(session, index, &ready)?;
+                }
+            }
         }
         // What waits in the others waits no longer than it would have, live.
         let origin = session.origin.unwrap_or(0.0);
-        let now = origin + (session.newest - session.lag) as f64 / 1e9;
         for other in (0..session.streams.len()).filter(|i| *i != index) {
+            let now = origin + session.reached(other) as f64 / 1e9;
             let stream = &mut session.streams[other];
             if !stream.holds() {
                 continue;
@@ -234,8 +248,8 @@ impl XdfDemux {
         }
         self.push(session, index)?;
         // The others have nothing until shortly before now.
-        let now = (session.newest - session.lag).min(until);
         for other in (0..session.streams.len()).filter(|i| *i != index) {
+            let now = session.reached(other).min(until);
             session.streams[other].idle(now);
             self.push(session, other)?;
         }

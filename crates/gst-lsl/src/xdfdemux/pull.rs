@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Pull mode: a first look at the whole recording, and seeks.
 
+use super::cursor::{self, Cursor};
 use super::imp::*;
 use super::scan::{Failed, Map};
 use gst::{prelude::*, subclass::prelude::*};
+use stream_info::Description;
+use xdf::{Finding, Means, Placer};
 
 impl XdfDemux {
     /// One turn of the task.
@@ -13,17 +16,19 @@ impl XdfDemux {
                 return self.begin(session);
             }
             self.tell_segment(session);
-            let parser = session.parser();
-            let at = parser.position() + parser.held() as u64;
-            match self.read(at)? {
-                Some(buffer) => {
-                    let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
-                    session.parser().feed(&map);
-                    self.process(session)?;
+            let Some(map) = &session.map else {
+                return Ok(());
+            };
+            match cursor::next(&mut session.cursors, map, |at| self.read(at))? {
+                Some(piece) => {
+                    self.play(session, piece.stream, piece.stamps, piece.values)?;
                     // Nothing before the end of the segment can come any more.
+                    let times = session.cursors.iter().filter_map(Cursor::time);
+                    let earliest = times.fold(f64::INFINITY, f64::min);
+                    let earliest = session.nanos(earliest) - JITTER;
                     let stop = session.segment.stop().map(|s| s.nseconds() as i64);
                     match stop {
-                        Some(stop) if session.newest - session.lag > stop => {
+                        Some(stop) if earliest > stop => {
                             self.let_go(session)?;
                             Err(gst::FlowError::Eos)
                         }
@@ -31,7 +36,7 @@ impl XdfDemux {
                     }
                 }
                 None => {
-                    self.drain(session)?;
+                    self.let_go(session)?;
                     Err(gst::FlowError::Eos)
                 }
             }
@@ -90,37 +95,47 @@ impl XdfDemux {
             self.damage(session, at, &what);
         }
         if let Some(film) = &session.film {
-            let names = map.streams.iter().map(|(_, h)| &*h.description.name);
+            let names = map.streams.iter().map(|s| &*s.header.description.name);
             map.origin = self.begin_of_film(film, &map.films, names)?;
         }
         gst::info!(
             CAT,
             imp = self,
-            "{} streams, {}; time zero is {:.6} s on the recorder's clock; samples stand up to \
-             {:.3} s behind later ones",
+            "{} streams, {}; time zero is {:.6} s on the recorder's clock",
             map.streams.len(),
             gst::ClockTime::from_nseconds(map.duration()),
-            map.origin,
-            map.lag
+            map.origin
         );
         session.origin = Some(map.origin);
-        // A little more than measured: times are rounded.
-        session.lag = (map.lag * 1e9).ceil().max(0.0) as i64 + 1000;
         lock(&self.info).duration = Some(map.duration());
         session
             .segment
             .set_duration(gst::ClockTime::from_nseconds(map.duration()));
-        let streams = std::mem::take(&mut map.streams);
-        for (id, header) in &streams {
-            self.add_stream(session, *id, header.clone())?;
+        for stream in &map.streams {
+            self.add_stream(session, stream.id, stream.header.clone())?;
         }
-        map.streams = streams;
+        self.tell_findings(&map);
         session.map = Some(map);
         self.start_at(session, 0);
         if !session.streams.is_empty() {
             self.obj().no_more_pads();
         }
         Ok(())
+    }
+
+    /// Tells of timestamps that are wrong, once for each stream.
+    fn tell_findings(&self, map: &Map) {
+        for stream in &map.streams {
+            let findings = stream.examined.findings();
+            if findings.is_empty() {
+                continue;
+            }
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Demux,
+                ("{}", told(&stream.header.description, findings))
+            );
+        }
     }
 
     /// Time zero, seconds on the recorder's clock, if the stream `film` says it.
@@ -171,14 +186,17 @@ impl XdfDemux {
 
     /// Sets the parser, the clocks and the streams to `time`, ns.
     pub(super) fn start_at(&self, session: &mut Session, time: u64) {
-        let Some(map) = &mut session.map else { return };
-        let lives = map.seek(time);
-        for stream in &mut session.streams {
-            stream.corrector = map.correctors.get(&stream.id).cloned();
-            if let (Some(c), Some(life)) = (&mut stream.corrector, lives.get(&stream.id)) {
-                c.set_current(*life);
-            }
+        let Some(map) = &session.map else { return };
+        session.cursors.clear();
+        for (i, (cursor, n)) in Cursor::all(map, time).into_iter().enumerate() {
+            let (stream, recorded) = (&mut session.streams[i], &map.streams[i]);
+            let mut corrector = recorded.corrector.clone();
+            corrector.set_current(cursor.segment());
+            stream.corrector = Some(corrector);
+            stream.placer = Placer::new(recorded.examined.clone());
+            stream.placer.seek(n);
             stream.restart(time as i64);
+            session.cursors.push(cursor);
         }
         session.from = time as i64;
         session.newest = 0;
@@ -306,4 +324,51 @@ impl XdfDemux {
             }
         }
     }
+}
+
+/// A warning about the timestamps of a stream.
+pub(super) fn told(d: &Description, findings: &[Finding]) -> String {
+    let (mut all, mut clocks) = (Vec::new(), 0);
+    for finding in findings {
+        match finding {
+            Finding::Unit(unit) => all.push(format!(
+                "they count {unit} to the second, where LSL has seconds"
+            )),
+            Finding::OtherClock { from, ahead, means } => {
+                clocks += 1;
+                let since = match from {
+                    0 => String::new(),
+                    n => format!("from sample {n} on "),
+                };
+                let how = match means {
+                    Means::Offsets => {
+                        "placed by where the clock offsets stand among the samples, to about a \
+                         second"
+                    }
+                    Means::Continuity => "placed right after the sample before",
+                    Means::Start => "placed at the beginning of the recording, which may be wrong",
+                };
+                if clocks <= 3 {
+                    all.push(format!(
+                        "{since}they are of another clock, {ahead:+.3} s from the recorder's: {how}"
+                    ));
+                }
+            }
+            Finding::Strays { count, first } => all.push(match first.is_finite() {
+                true => format!(
+                    "{count} are far from their neighbours, the first by {first:+.3} s: these \
+                     samples are dropped"
+                ),
+                false => format!("{count} are no number: these samples are dropped"),
+            }),
+        }
+    }
+    if clocks > 3 {
+        all.push(format!("and so {} times more", clocks - 3));
+    }
+    format!(
+        "The timestamps of {d} are not all right: {}. Have the sender stamp its samples with \
+         lsl_local_clock(), or let liblsl do it",
+        all.join("; ")
+    )
 }

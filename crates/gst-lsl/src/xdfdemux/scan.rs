@@ -2,13 +2,14 @@
 //! A first look at a whole recording: who is in it, how the clocks ran, where what is.
 
 use super::film::Film;
-use std::collections::{BTreeMap, HashMap};
-use xdf::{Corrector, Error, Event, Header, Offset, Parser, Resume};
+use std::collections::HashMap;
+use std::sync::Arc;
+use xdf::{
+    ChunkStart, Corrector, Error, Event, Examined, Examiner, Header, Offset, Parser, Placer,
+};
 
-/// The index is thinned out beyond this many points.
-const POINTS: usize = 2048;
-/// Bytes from one point to the next, at first.
-const SPACING: u64 = 128 << 10;
+/// The index is thinned out beyond this many chunks.
+const CHUNKS: usize = 1 << 17;
 /// Damage is told this often.
 const TOLD: usize = 10;
 /// No clock says more, seconds: about 126 years. What is beyond is damage.
@@ -19,25 +20,84 @@ pub(super) fn plausible(stamp: f64) -> Option<f64> {
     (stamp.is_finite() && stamp.abs() < LATEST).then_some(stamp)
 }
 
-/// Where reading may begin.
-struct Point {
-    resume: Resume,
-    /// The latest time before it, seconds on the recorder's clock.
+/// A chunk of samples.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chunk {
+    pub start: ChunkStart,
+    /// Number and timestamp of its first sample.
+    pub n: u64,
+    stamp: f64,
+    /// Time of its first sample and the latest before it, seconds on the recorder's clock.
+    pub time: f64,
     newest: f64,
-    /// Which life of its clock each stream is in.
-    lives: Vec<(u32, usize)>,
+    /// Which clock segment it is in.
+    pub segment: usize,
+}
+
+/// A stream of the recording.
+pub(super) struct Recorded {
+    pub id: u32,
+    pub header: Header,
+    pub corrector: Corrector,
+    pub examined: Arc<Examined>,
+    /// In the order of the file.
+    pub chunks: Vec<Chunk>,
+    /// By how much the device stamps late, seconds.
+    late: f64,
+    /// Seconds per sample; 0 for events.
+    interval: f64,
+}
+
+impl Recorded {
+    /// The first and the last time, seconds on the recorder's clock.
+    fn range(&self) -> Option<(f64, f64)> {
+        let (from, to) = self.examined.range()?;
+        let from = plausible(from - self.late)?;
+        Some((from, plausible(to - self.late)? + self.interval))
+    }
+
+    /// Puts the chunks on the recorder's clock.
+    fn place(&mut self) {
+        let mut placer = Placer::new(self.examined.clone());
+        let mut corrector = self.corrector.clone();
+        let mut newest = f64::NEG_INFINITY;
+        for chunk in &mut self.chunks {
+            let mut time = |placer: &mut Placer, n, stamp| {
+                placer.seek(n);
+                let stamp = placer.take(stamp)?;
+                let time = placer.time(stamp);
+                plausible(time.unwrap_or_else(|| corrector.correct(stamp)) - self.late)
+            };
+            if let (Some(before), Some(last)) = (chunk.n.checked_sub(1), chunk.start.last)
+                && let Some(last) = time(&mut placer, before, last)
+            {
+                newest = newest.max(last);
+            }
+            let first = time(&mut placer, chunk.n, chunk.stamp);
+            chunk.time = first.unwrap_or(newest);
+            chunk.newest = newest;
+            chunk.segment = corrector.current();
+        }
+    }
+
+    /// The last chunk before which everything has ended by `time`, seconds on the
+    /// recorder's clock.
+    pub(super) fn chunk_at(&self, time: f64) -> usize {
+        let time = time - self.interval;
+        let after = self.chunks.partition_point(|c| c.newest < time);
+        after.saturating_sub(1)
+    }
 }
 
 /// What is known of a recording after the first look.
 pub(super) struct Map {
-    pub streams: Vec<(u32, Header)>,
-    pub correctors: HashMap<u32, Corrector>,
+    pub streams: Vec<Recorded>,
     /// The earliest and the latest time, seconds on the recorder's clock.
     pub origin: f64,
     pub end: f64,
-    /// By how many seconds a sample may stand behind later ones in the file.
-    pub lag: f64,
-    points: Vec<Point>,
+    /// The chunks of each stream are all there. Otherwise reading goes on from one to the
+    /// next through the file.
+    pub complete: bool,
     pub damages: Vec<(u64, String)>,
     /// Where each stream of the film's frames says that the film begins, seconds on the
     /// recorder's clock, in the order of the file.
@@ -55,7 +115,7 @@ pub(super) enum Failed<E> {
 fn each<E>(
     parser: &mut Parser,
     read: &mut impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
-    mut event: impl FnMut(&Parser, Event),
+    mut event: impl FnMut(&mut Parser, Event),
 ) -> Result<(), Failed<E>> {
     loop {
         while let Some(e) = parser.next_event().map_err(Failed::NoXdf)? {
@@ -76,10 +136,91 @@ fn each<E>(
     }
 }
 
+/// All clock offsets of a recording, by stream.
+fn offsets<E>(
+    read: &mut impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
+) -> Result<HashMap<u32, Vec<Offset>>, Failed<E>> {
+    let mut offsets = HashMap::<u32, Vec<Offset>>::new();
+    let mut damaged = false;
+    each(&mut Parser::headers_only(), read, |_, event| match event {
+        Event::Offset(id, offset) => offsets.entry(id).or_default().push(offset),
+        Event::Damage { .. } => damaged = true,
+        _ => (),
+    })?;
+    if damaged {
+        // A wrong length may have led past something.
+        offsets.clear();
+        each(&mut Parser::default(), read, |_, event| {
+            if let Event::Offset(id, offset) = event {
+                offsets.entry(id).or_default().push(offset);
+            }
+        })?;
+    }
+    Ok(offsets)
+}
+
+/// When the first and the last offset was measured, on the recorder's clock. A few that
+/// are damaged do not count.
+fn span(offsets: &HashMap<u32, Vec<Offset>>) -> Option<(f64, f64)> {
+    let all = offsets.values().flatten();
+    let mut times: Vec<f64> = all.map(|o| o.time + o.value).collect();
+    times.sort_by(f64::total_cmp);
+    let few = times.len() / 50;
+    Some((*times.get(few)?, *times.get(times.len() - 1 - few)?))
+}
+
+/// What is found out about a stream while its samples go by.
+struct Look {
+    header: Header,
+    corrector: Corrector,
+    examiner: Examiner,
+    frames: Option<Film>,
+    chunks: Vec<Chunk>,
+    n: u64,
+    late: f64,
+    interval: f64,
+}
+
+impl Look {
+    fn new(header: Header, corrector: Corrector, film: Option<&str>) -> Self {
+        let d = &header.description;
+        let interval = d.rate.is_regular().then(|| 1.0 / d.rate.hz());
+        // Samples of text have no common interval, whatever rate they declare.
+        let regular = interval.filter(|_| d.format != Some(stream_info::Format::Text));
+        let frames = (film == Some(&d.name)).then(|| Film::of(d)).flatten();
+        Self {
+            examiner: Examiner::new(regular, corrector.clone()),
+            frames,
+            chunks: Vec::new(),
+            n: 0,
+            late: d.offset_mean.unwrap_or(0.0),
+            interval: interval.unwrap_or(0.0),
+            corrector,
+            header,
+        }
+    }
+
+    fn finish(mut self, id: u32, span: Option<(f64, f64)>) -> Recorded {
+        self.corrector.set_current(0);
+        let mut recorded = Recorded {
+            id,
+            header: self.header,
+            corrector: self.corrector,
+            examined: Arc::new(self.examiner.finish(span)),
+            chunks: self.chunks,
+            late: self.late,
+            interval: self.interval,
+        };
+        recorded.place();
+        recorded
+    }
+}
+
 impl Map {
     /// `read(offset)` gives some bytes from there, `None` at the end. The recording is
-    /// read once without its samples and once with them; memory does not grow with it.
-    /// `film`: the stream that says when the frames of a film were taken.
+    /// read once without its samples and once with them; memory grows with the number of
+    /// its clock offsets only. `film`: the stream that says when the frames of a film were
+    /// taken.
     ///
     /// # Errors
     /// No XDF, or what `read` says.
@@ -87,148 +228,92 @@ impl Map {
         film: Option<&str>,
         mut read: impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
     ) -> Result<Self, Failed<E>> {
-        let mut offsets = HashMap::<u32, Vec<Offset>>::new();
-        let mut damaged = false;
-        let mut collect = |_: &Parser, event: Event| match event {
-            Event::Offset(id, offset) => offsets.entry(id).or_default().push(offset),
-            Event::Damage { .. } => damaged = true,
-            _ => (),
-        };
-        each(&mut Parser::headers_only(), &mut read, &mut collect)?;
-        if damaged {
-            // A wrong length may have led past something.
-            offsets.clear();
-            let mut collect = |_: &Parser, event: Event| {
-                if let Event::Offset(id, offset) = event {
-                    offsets.entry(id).or_default().push(offset);
-                }
-            };
-            each(&mut Parser::default(), &mut read, &mut collect)?;
-        }
-        let fresh: HashMap<u32, Corrector> = offsets
-            .iter()
-            .map(|(id, offsets)| (*id, Corrector::new(offsets)))
-            .collect();
-        drop(offsets);
-
-        let mut correctors = fresh.clone();
-        let mut map = Self {
-            streams: Vec::new(),
-            correctors: fresh,
-            origin: f64::INFINITY,
-            end: f64::NEG_INFINITY,
-            lag: 0.0,
-            points: Vec::new(),
-            damages: Vec::new(),
-            films: Vec::new(),
-            parser: Parser::default(),
-        };
-        let mut intervals = HashMap::new();
-        let mut frames = HashMap::<u32, Film>::new();
-        let mut late = HashMap::new();
-        let mut newest = f64::NEG_INFINITY;
-        let mut spacing = SPACING;
+        let offsets = offsets(&mut read)?;
+        let span = span(&offsets);
+        let mut looks = Vec::<(u32, Look)>::new();
+        let mut by_id = HashMap::<u32, usize>::new();
+        let mut damages = Vec::new();
+        let mut complete = true;
+        let (mut count, mut every) = (0usize, 1u64);
+        let mut begun = 0u64;
         let mut parser = Parser::default();
         each(&mut parser, &mut read, |parser, event| match event {
             Event::Stream(id, header) => {
-                let rate = header.description.rate;
-                intervals.insert(
-                    id,
-                    if rate.is_regular() {
-                        1.0 / rate.hz()
-                    } else {
-                        0.0
-                    },
-                );
-                if film == Some(&header.description.name)
-                    && let Some(film) = Film::of(&header.description)
-                {
-                    frames.insert(id, film);
-                }
-                late.insert(id, header.description.offset_mean.unwrap_or(0.0));
-                map.streams.push((id, *header));
+                let corrector = offsets.get(&id).map(|o| Corrector::new(o));
+                by_id.insert(id, looks.len());
+                let look = Look::new(*header, corrector.unwrap_or_default(), film);
+                looks.push((id, look));
             }
             Event::Samples { id, stamps, values } => {
-                let interval = intervals.get(&id).copied().unwrap_or(0.0);
-                let late = late.get(&id).copied().unwrap_or(0.0);
-                let mut frames = frames.get_mut(&id);
+                let Some((_, look)) = by_id.get(&id).and_then(|i| looks.get_mut(*i)) else {
+                    return;
+                };
+                if let Some(start) = parser.take_chunk() {
+                    begun += 1;
+                    if look.chunks.is_empty() || begun.is_multiple_of(every) {
+                        count += 1;
+                        look.chunks.push(Chunk {
+                            start,
+                            n: look.n,
+                            stamp: stamps.first().copied().unwrap_or(f64::NAN),
+                            time: 0.0,
+                            newest: 0.0,
+                            segment: 0,
+                        });
+                    }
+                }
+                look.n += stamps.len() as u64;
                 for (i, stamp) in stamps.into_iter().enumerate() {
-                    let time = match correctors.get_mut(&id) {
-                        Some(corrector) => corrector.correct(stamp),
-                        None => stamp,
-                    };
-                    let Some(time) = plausible(time - late) else {
-                        continue;
-                    };
-                    if let Some(frames) = &mut frames {
+                    look.examiner.push(stamp);
+                    if let Some(frames) = &mut look.frames {
+                        let time = look.corrector.correct(stamp) - look.late;
                         frames.take(time, &values, i);
                     }
-                    map.origin = map.origin.min(time);
-                    map.end = map.end.max(time + interval);
-                    map.lag = map.lag.max(newest - time);
-                    newest = newest.max(time);
                 }
-                let before = map.points.last().map_or(0, |p| p.resume.at);
-                if parser.position() - before >= spacing
-                    && let Some(resume) = parser.mark()
-                {
-                    map.points.push(Point {
-                        resume,
-                        newest,
-                        lives: correctors
-                            .iter()
-                            .map(|(id, c)| (*id, c.current()))
-                            .collect(),
-                    });
-                    if map.points.len() == POINTS {
-                        let mut n = 0;
-                        map.points.retain(|_| {
-                            n += 1;
-                            n % 2 == 0
+                if count > CHUNKS {
+                    complete = false;
+                    every *= 2;
+                    count = 0;
+                    for (_, look) in &mut looks {
+                        let mut i = 0usize;
+                        look.chunks.retain(|_| {
+                            i += 1;
+                            !i.is_multiple_of(2)
                         });
-                        spacing *= 2;
+                        count += look.chunks.len();
                     }
                 }
             }
-            Event::Damage { at, what } if map.damages.len() < TOLD => map.damages.push((at, what)),
+            Event::Offset(id, offset) => {
+                for (other, look) in &mut looks {
+                    look.examiner.mark(offset, *other == id);
+                }
+            }
+            Event::Damage { at, what } if damages.len() < TOLD => damages.push((at, what)),
             _ => (),
         })?;
-        map.parser = parser;
-        let begin = |(id, _): &(u32, Header)| Some((*id, frames.get(id)?.begin()?));
-        map.films = map.streams.iter().filter_map(begin).collect();
-        if !map.origin.is_finite() {
-            (map.origin, map.end) = (0.0, 0.0);
-        }
-        Ok(map)
+        let begin = |(id, look): &(u32, Look)| Some((*id, look.frames.as_ref()?.begin()?));
+        let films = looks.iter().filter_map(begin).collect();
+        let streams: Vec<Recorded> = looks
+            .into_iter()
+            .map(|(id, look)| look.finish(id, span))
+            .collect();
+        let ranges = streams.iter().filter_map(Recorded::range);
+        let range = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let (origin, end) = range.unwrap_or((0.0, 0.0));
+        Ok(Self {
+            streams,
+            origin,
+            end,
+            complete,
+            damages,
+            films,
+            parser,
+        })
     }
 
     /// Length of the recording, ns.
     pub(super) fn duration(&self) -> u64 {
         ((self.end - self.origin) * 1e9).round().max(0.0) as u64
-    }
-
-    /// Sets the parser to the last place from which nothing is missing that is at `time`
-    /// (ns since the origin) or later. Gives the life that each stream's clock is in.
-    pub(super) fn seek(&mut self, time: u64) -> BTreeMap<u32, usize> {
-        let time = self.origin + time as f64 / 1e9;
-        // A sample of low rate reaches beyond its stamp.
-        let slowest = self
-            .streams
-            .iter()
-            .map(|(_, h)| h.description.rate)
-            .filter(|r| r.is_regular())
-            .map(|r| 1.0 / r.hz())
-            .fold(0.0, f64::max);
-        let n = self.points.partition_point(|p| p.newest < time - slowest);
-        match n.checked_sub(1).and_then(|n| self.points.get(n)) {
-            Some(point) => {
-                self.parser.resume(&point.resume);
-                point.lives.iter().copied().collect()
-            }
-            None => {
-                self.parser.rewind();
-                BTreeMap::new()
-            }
-        }
     }
 }

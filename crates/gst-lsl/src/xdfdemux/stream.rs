@@ -3,9 +3,10 @@
 
 use crate::writer::{self, LONGEST, SampleWriter};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use stream_info::{Description, Format};
 use timing::{Dejitter, Smoothed, Spacing};
-use xdf::{Causal, Corrector, Header, Values};
+use xdf::{Causal, Corrector, Examined, Header, Placer, Values};
 
 /// GAP events are at least this long, ns, so that silence does not make traffic.
 const GAP: i64 = 250_000_000;
@@ -18,6 +19,8 @@ pub(super) struct Stream {
     pub causal: Causal,
     /// With it, for pull mode.
     pub corrector: Option<Corrector>,
+    /// Which timestamps are wrong.
+    pub placer: Placer,
     /// Bytes of a sample of numbers.
     stride: Option<usize>,
     /// ns.
@@ -63,6 +66,14 @@ impl Smoother {
     }
 }
 
+/// Samples with right timestamps, in seconds.
+pub(super) struct Sifted {
+    /// They are of another clock than the samples before.
+    pub new_clock: bool,
+    pub stamps: Vec<f64>,
+    pub values: Values,
+}
+
 /// Samples that may be placed: the stamps to place them by, and those that were recorded.
 pub(super) struct Ready {
     pub smoothed: Vec<f64>,
@@ -95,6 +106,7 @@ impl Stream {
             pad,
             causal: Causal::default(),
             corrector: None,
+            placer: Placer::new(Arc::new(Examined::unexamined())),
             stride,
             interval,
             spacing,
@@ -109,9 +121,10 @@ impl Stream {
 
     /// When the sample was taken, seconds on the recorder's clock.
     pub(super) fn correct(&mut self, stamp: f64) -> f64 {
-        let time = match &mut self.corrector {
-            Some(corrector) => corrector.correct(stamp),
-            None => self.causal.correct(stamp),
+        let time = match (self.placer.time(stamp), &mut self.corrector) {
+            (Some(time), _) => time,
+            (None, Some(corrector)) => corrector.correct(stamp),
+            (None, None) => self.causal.correct(stamp),
         } - self.late;
         self.offset = time - stamp;
         time
@@ -124,6 +137,68 @@ impl Stream {
         if let Some(s) = &mut self.smoother {
             *s = Smoother::new(s.rate);
         }
+    }
+
+    /// Takes the first samples up to those of another clock; leaves out those with wrong
+    /// timestamps. True if they are of another clock than the samples before.
+    pub(super) fn sift(&mut self, stamps: &mut Vec<f64>, values: &mut Values) -> Sifted {
+        let count = stamps.len();
+        let new_clock = self.placer.until_new_clock() == 0;
+        let part = if new_clock {
+            // The piece begins with its first sample.
+            1
+        } else {
+            usize::try_from(self.placer.until_new_clock()).map_or(count, |n| n.min(count))
+        };
+        let rest = stamps.split_off(part);
+        let mut right = Vec::with_capacity(part);
+        let taken: Vec<bool> = std::mem::replace(stamps, rest)
+            .into_iter()
+            .map(|stamp| self.placer.take(stamp))
+            .map(|stamp| stamp.inspect(|s| right.push(*s)).is_some())
+            .collect();
+        let kept = |size: usize| move |i: usize| (i * size)..((i + 1) * size);
+        let mut first = match values {
+            Values::Numbers(bytes) => {
+                let size = bytes.len() / count.max(1);
+                let rest = bytes.split_off(size * part);
+                let mut first = std::mem::replace(bytes, rest);
+                if right.len() < part {
+                    let all = std::mem::take(&mut first);
+                    for i in (0..part).filter(|i| taken[*i]) {
+                        first.extend_from_slice(&all[kept(size)(i)]);
+                    }
+                }
+                Values::Numbers(first)
+            }
+            Values::Texts(texts) => {
+                let size = texts.len() / count.max(1);
+                let rest = texts.split_off(size * part);
+                Values::Texts(std::mem::replace(texts, rest))
+            }
+        };
+        if let Values::Texts(texts) = &mut first {
+            let size = texts.len() / part.max(1);
+            let mut i = 0;
+            texts.retain(|_| {
+                i += 1;
+                taken[(i - 1) / size.max(1)]
+            });
+        }
+        Sifted {
+            new_clock,
+            stamps: right,
+            values: first,
+        }
+    }
+
+    /// From here on timestamps are of another clock: what was learned of jitter does not
+    /// hold, and whether samples are missing is not known.
+    pub(super) fn begin_clock(&mut self) {
+        if let Some(s) = &mut self.smoother {
+            *s = Smoother::new(s.rate);
+        }
+        self.writer.mark_lost();
     }
 
     /// Takes samples as they were recorded; gives those that are ready, in the same order.
