@@ -51,13 +51,31 @@ pub fn template() -> gst::Caps {
 
 /// The caps that `channels` of a stream can have, best first.
 pub fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
+    caps_of(d, channels, false)
+}
+
+/// The same of a recorded stream. Who wants audio gets a rate that is no whole number
+/// rounded: the times of the buffers stay right, and elements such as deinterleave go by
+/// those.
+pub fn of_recorded(d: &Description) -> gst::Caps {
+    caps_of(d, &(0..d.channels).collect::<Vec<_>>(), true)
+}
+
+fn caps_of(d: &Description, channels: &[usize], rounded: bool) -> gst::Caps {
     let mut caps = gst::Caps::new_empty();
     let Some(format) = d.format else {
         return caps;
     };
     let common = |mut s: gst::Structure| {
-        if !d.stream_type.is_empty() {
-            s.set("stream-type", d.stream_type.as_str());
+        for (field, text) in [
+            ("stream-type", &d.stream_type),
+            ("stream-name", &d.name),
+            ("source-id", &d.source_id),
+            ("hostname", &d.hostname),
+        ] {
+            if !text.is_empty() {
+                s.set(field, text.as_str());
+            }
         }
         for (field, texts) in [("channel-labels", &d.labels), ("units", &d.units)] {
             if !texts.is_empty() {
@@ -88,8 +106,13 @@ pub fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
                 .field("rate", gst::Fraction::new(d.rate.num, d.rate.den))
                 .build(),
         ));
-        if let Some(rate) = d.rate.whole()
-            && no_audio(d, channels.len()).is_none()
+        let rate = d
+            .rate
+            .whole()
+            .or(rounded.then_some(d.rate.hz().round() as i32));
+        if let Some(rate) = rate.filter(|r| *r >= 1)
+            && no_audio(d, channels.len())
+                .is_none_or(|_| rounded && may_be_audio(d, channels.len()))
         {
             caps.append_structure(common(
                 gst::Structure::builder(AUDIO)
@@ -103,6 +126,11 @@ pub fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
         }
     }
     caps
+}
+
+/// Whether nothing but the rate keeps the stream from being audio.
+fn may_be_audio(d: &Description, channels: usize) -> bool {
+    channels <= AUDIO_CHANNELS && d.format != Some(Format::I64) && d.rate.is_regular()
 }
 
 /// Why the stream cannot be audio, if it cannot.

@@ -478,7 +478,7 @@ impl XdfDemux {
 }
 
 pub(super) fn possible(d: &stream_info::Description) -> gst::Caps {
-    caps::of_stream(d, &(0..d.channels).collect::<Vec<_>>())
+    caps::of_recorded(d)
 }
 
 /// The time of a seek, which may be none; `None` for other formats.

@@ -390,6 +390,20 @@ impl XdfDemux {
         if stream.pad.current_caps().as_ref() == Some(&common) {
             return true;
         }
+        let rate = stream.description().rate;
+        if common.structure(0).is_some_and(|s| s.name() == caps::AUDIO) && rate.whole().is_none() {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Format,
+                (
+                    "{} is played as audio of a rounded rate, as the next element takes \
+                     audio/x-raw only: {common}. The times of the buffers are right; an element \
+                     that counts samples drifts. Link what takes application/x-lsl where that \
+                     matters",
+                    stream.description()
+                )
+            );
+        }
         // While nobody is linked the caps are kept for later.
         stream.pad.push_event(gst::event::Caps::new(&common)) || !stream.pad.is_linked()
     }
