@@ -14,7 +14,7 @@ const FUNCTION_LIMIT: usize = 120;
 
 /// Files over the limit and the most lines that each may have. Nothing is added here: what
 /// stands here is to be split. Lower the number after a file shrank.
-const LONG_FILES: &[(&str, usize)] = &[("tests/mvpfusion.rs", 1689), ("tests/xdfdemux.rs", 1202)];
+const LONG_FILES: &[(&str, usize)] = &[];
 
 /// Functions over the limit, as `file::function`. The same rules.
 const LONG_FUNCTIONS: &[(&str, usize)] = &[
@@ -29,7 +29,7 @@ const LONG_FUNCTIONS: &[(&str, usize)] = &[
         154,
     ),
     (
-        "tests/xdfdemux.rs::a_real_recording_of_two_clocks_is_what_pyxdf_reads",
+        "tests/xdfdemux_peers.rs::a_real_recording_of_two_clocks_is_what_pyxdf_reads",
         124,
     ),
     (

@@ -1,5 +1,34 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What elements of both plugins share.
+//! What the elements of both plugins share: [`Worker`], a thread that runs jobs for an element;
+//! [`lock`]; [`upstream_is_live`].
+//!
+//! ```
+//! use gst_common::{Loading, Stop, Task, Worker};
+//!
+//! struct Length;
+//!
+//! impl Task for Length {
+//!     type Job = String;
+//!     type Answer = usize;
+//!
+//!     fn restart(&mut self) {}
+//!
+//!     fn run(&mut self, text: String) -> Result<usize, Stop> {
+//!         Ok(text.len())
+//!     }
+//! }
+//!
+//! # gst::init()?;
+//! // The element gets an error message if the thread panics.
+//! let element = gst::Bin::new();
+//! let load = |_: &Loading<String, usize>| Ok(Length);
+//! let worker = Worker::spawn(&element, "length", || {}, load)?;
+//! assert_eq!(worker.run("four".into()), Ok(4));
+//! worker.stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
 mod worker;
 
@@ -8,13 +37,15 @@ pub use worker::{Loading, Phase, Stop, Task, Ticket, Worker};
 use gst::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The guard of `mutex`, also where a thread panicked with it: what the elements lock is
-/// whole after every statement.
+/// Locks `mutex`; blocks while another thread has it. A mutex that a thread held while it
+/// panicked is locked all the same: the elements keep what they lock consistent after every
+/// statement.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether what feeds `pad` is a live source; `None` while nobody answers.
+/// Whether what feeds `pad` is a live source, by a latency query upstream; `None` where the
+/// query is not answered, as while nothing is linked. Call it without a lock.
 pub fn upstream_is_live(pad: &gst::Pad) -> Option<bool> {
     let mut query = gst::query::Latency::new();
     pad.peer_query(&mut query).then(|| query.result().0)

@@ -13,10 +13,13 @@ const MAX_ANSWERS: usize = 16;
 
 /// What a worker's thread does with its jobs. It is made, run and dropped on that thread.
 pub trait Task {
+    /// What is handed to the thread.
     type Job: Send + 'static;
+    /// What comes back.
     type Answer: Send + 'static;
 
-    /// The next job does not continue the ones before: a seek, other caps.
+    /// Called before the first job after [`Worker::restart`] or a flush: it does not continue
+    /// the jobs before it (a seek, other caps).
     fn restart(&mut self);
 
     /// Does one job.
@@ -25,24 +28,29 @@ pub trait Task {
     /// [`Stop`] where no further job can be done; what is wrong has been posted before.
     fn run(&mut self, job: Self::Job) -> Result<Self::Answer, Stop>;
 
-    /// The answer is about to be handed out and is still wanted. Called without a lock.
+    /// Called before an answer is handed out, unless a restart has made it void. No lock is
+    /// held, so that it may post messages.
     fn deliver(&mut self, answer: &Self::Answer) {
         let _ = answer;
     }
 }
 
-/// The worker's thread can do nothing more, and the bus knows why.
+/// The worker's thread can do nothing more. An error message with the reason was posted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop;
 
+/// The state of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// The task is being made.
     Loading,
+    /// Jobs are run.
     Ready,
+    /// The task could not be made, returned [`Stop`] or panicked. No job is run any more.
     Failed,
 }
 
-/// Tells the answer to a job from the others.
+/// A job of [`Worker::begin`], for [`Worker::answer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     number: u64,
@@ -115,18 +123,19 @@ impl<J, A> Shared<J, A> {
     }
 }
 
-/// What the thread sees of its worker while it loads.
+/// What the thread may ask its worker while it makes the task.
 pub struct Loading<J, A> {
     shared: Arc<Shared<J, A>>,
 }
 
 impl<J, A> Loading<J, A> {
-    /// Whether the worker has been told to end: what fails now is no failure.
+    /// Whether the worker has been told to end: then what fails is not to be posted.
     pub fn is_stopping(&self) -> bool {
         self.shared.lock().stop
     }
 
-    /// What ends a job in progress, from another thread.
+    /// Sets what [`Worker::interrupt`] calls to end a job in progress. It is called from another
+    /// thread, and at once where the worker has been told to end already.
     pub fn on_stop(&self, cancel: impl Fn() + Send + Sync + 'static) {
         let cancel = Arc::new(cancel);
         let stop = {
@@ -140,11 +149,13 @@ impl<J, A> Loading<J, A> {
     }
 }
 
-/// The element's side of a thread that does one job at a time, the newest first.
+/// A thread of an element that runs one job at a time.
 ///
-/// Jobs are left with [`submit`](Self::submit), which never waits and keeps only the
-/// newest, or done with [`run`](Self::run), which waits. The thread holds no reference to
-/// the element. A panic in it becomes an element error, and whoever waits is let go.
+/// The thread makes a [`Task`], runs jobs with it and drops it. [`submit`](Self::submit) hands
+/// over a job without waiting; the mailbox holds one, so that a newer job replaces one that was
+/// not begun. [`run`](Self::run) waits for the answer. The thread holds no reference to the
+/// element. A panic on it becomes an error message of the element, and all waits end. Dropping
+/// the worker stops it.
 pub struct Worker<J: Send + 'static, A: Send + 'static> {
     name: &'static str,
     shared: Arc<Shared<J, A>>,
@@ -152,11 +163,12 @@ pub struct Worker<J: Send + 'static, A: Send + 'static> {
 }
 
 impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
-    /// Starts the thread `name`. `load` makes the task on it, or posts what is wrong.
-    /// `changed` is called, without a lock, when the phase changes and after every job.
+    /// Starts the thread `name` and returns. `load` makes the task on that thread, or posts an
+    /// error message. `changed` is called on it, without a lock, when the phase changes and
+    /// after every job.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// Where the system starts no thread.
     pub fn spawn<E, T, L>(
         element: &E,
         name: &'static str,
@@ -214,7 +226,7 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         })
     }
 
-    /// Waits up to `patience` for the load to end; false if it has failed.
+    /// Blocks up to `patience` until the load ends; false if it has failed.
     pub fn await_load(&self, patience: Duration) -> bool {
         let loading = |m: &mut Mailbox<J, A>| m.phase == Phase::Loading && !m.stop;
         let (mailbox, _) = self
@@ -225,10 +237,11 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         mailbox.phase != Phase::Failed
     }
 
-    /// Waits until the load has ended.
+    /// Blocks until the load has ended.
     ///
     /// # Errors
-    /// `Flushing` when the wait was called off, `Error` after a failure, which is posted.
+    /// `Flushing` after [`set_flushing`](Self::set_flushing) or [`interrupt`](Self::interrupt),
+    /// `Error` after a failure, which is posted.
     pub fn await_ready(&self) -> Result<(), gst::FlowError> {
         let mut mailbox = self.shared.lock();
         loop {
@@ -240,6 +253,7 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         }
     }
 
+    /// The state of the thread.
     pub fn phase(&self) -> Phase {
         self.shared.lock().phase
     }
@@ -249,7 +263,7 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         self.shared.lock().dropped
     }
 
-    /// What was answered since the last call, oldest first.
+    /// The answers since the last call, oldest first; the newest 16 are kept.
     pub fn take_answers(&self) -> Vec<A> {
         let mut mailbox = self.shared.lock();
         mailbox
@@ -259,7 +273,8 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
             .collect()
     }
 
-    /// Leaves a job; one that still lies there is thrown away.
+    /// Hands over a job and returns. A job that was not begun yet is dropped for it, and the job
+    /// itself is dropped while flushing and after the end.
     pub fn submit(&self, job: J) {
         let replaced = {
             let mut mailbox = self.shared.lock();
@@ -273,18 +288,18 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         self.shared.work.notify_one();
     }
 
-    /// Waits until the task is loaded; then has `job` done and waits for its answer.
+    /// Blocks until the task is loaded and `job` is answered.
     ///
     /// # Errors
-    /// `Flushing` when the wait was called off, `Error` after a failure, which is posted.
+    /// As [`await_ready`](Self::await_ready) and [`answer`](Self::answer).
     pub fn run(&self, job: J) -> Result<A, gst::FlowError> {
         self.await_ready()?;
         let ticket = self.begin(job);
         self.answer(ticket)
     }
 
-    /// Leaves a job whose answer is waited for. Does not wait: a caller that holds a lock
-    /// of its own can make sure that no restart comes between its decision and the job.
+    /// Hands over a job for [`answer`](Self::answer) and returns. A caller may hold a lock of its
+    /// own, to make sure that no restart comes between its decision and the job.
     pub fn begin(&self, job: J) -> Ticket {
         let (ticket, replaced) = self.shared.lock().put(job);
         drop(replaced);
@@ -292,10 +307,11 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         ticket
     }
 
-    /// Waits for the answer to a job of [`begin`](Self::begin).
+    /// Blocks until a job of [`begin`](Self::begin) is answered.
     ///
     /// # Errors
-    /// As [`run`](Self::run); `Flushing` too where a restart has made the job void.
+    /// As [`await_ready`](Self::await_ready); `Flushing` too where a restart has made the job
+    /// void.
     pub fn answer(&self, ticket: Ticket) -> Result<A, gst::FlowError> {
         let mut mailbox = self.shared.lock();
         loop {
@@ -330,15 +346,15 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What comes next is no continuation: answers to earlier jobs are void.
+    /// Makes earlier jobs and their answers void: what follows does not continue them.
     pub fn restart(&self) {
         let void = self.shared.lock().restart();
         drop(void);
         self.shared.done.notify_all();
     }
 
-    /// Waits until the task reads nothing more for the job in hand; a newer one may begin
-    /// meanwhile.
+    /// Blocks until the job in progress has run; a newer one may begin meanwhile. Returns at
+    /// once on the worker's own thread.
     pub fn rest(&self) {
         let own = Some(std::thread::current().id());
         let mut mailbox = self.shared.lock();
@@ -348,7 +364,8 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         }
     }
 
-    /// While flushing nobody waits and nothing is accepted.
+    /// While flushing all waits end with `Flushing` and no job is accepted. Earlier jobs are void
+    /// either way.
     pub fn set_flushing(&self, flushing: bool) {
         let void = {
             let mut mailbox = self.shared.lock();
@@ -359,7 +376,7 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         self.shared.done.notify_all();
     }
 
-    /// Lets go of everybody who waits, and cancels the job in progress.
+    /// Ends all waits with `Flushing`, for good, and cancels the job in progress. Does not block.
     pub fn interrupt(&self) {
         let (void, cancel) = {
             let mut mailbox = self.shared.lock();
@@ -375,7 +392,8 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         self.shared.done.notify_all();
     }
 
-    /// Ends the thread. What is being loaded is loaded to its end.
+    /// Ends the thread and blocks until it has ended. A load in progress is not cancelled. On the
+    /// worker's own thread it does not block: the thread ends by itself afterwards.
     pub fn stop(&self) {
         self.interrupt();
         let thread = lock(&self.thread).take();
@@ -395,7 +413,7 @@ impl<J: Send + 'static, A: Send + 'static> Drop for Worker<J, A> {
     }
 }
 
-/// However the thread ends, nobody may wait for it any longer.
+/// Ends all waits when the thread ends, also by a panic.
 struct Ending<'a, J, A> {
     shared: &'a Shared<J, A>,
     element: &'a glib::WeakRef<gst::Element>,

@@ -3,35 +3,44 @@ use crate::xml::Element;
 use crate::{Format, Rate};
 use std::fmt;
 
-/// Everything a stream says about itself, as plain data.
+/// What an outlet declares about its stream.
 ///
-/// Labels, units and what follows them come from the long description, which only
-/// an inlet and the sender itself have.
+/// `labels` and the fields below it are in the long description (`<desc>`). The answer to a
+/// search does not contain it: only an inlet, the outlet itself and a recording have it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
+    /// `<name>`; need not be unique.
     pub name: String,
+    /// `<type>`, the kind of data: `EDA`, `ECG`, `Markers`.
     pub stream_type: String,
-    /// May be empty: then a restarted sender cannot be told from another one.
+    /// Identifies the device across restarts. May be empty: then a restarted outlet cannot be
+    /// told from another one.
     pub source_id: String,
+    /// The host of the outlet.
     pub hostname: String,
-    /// New for every start of the sender.
+    /// Identifies the outlet: new whenever it is created.
     pub uid: String,
+    /// The LSL session (`[lab] SessionID` of its configuration).
     pub session_id: String,
+    /// 1 to [`MAX_CHANNELS`].
     pub channels: usize,
+    /// The nominal rate.
     pub rate: Rate,
-    /// `None`: a format that this crate does not know.
+    /// `None`: a format that this crate does not know. [`describe`] refuses these, liblsl may
+    /// report one.
     pub format: Option<Format>,
-    /// Seconds on the sender's clock.
+    /// When the outlet was created, seconds on the LSL clock of its host.
     pub created_at: f64,
     /// One per channel (`<label>`, else `<name>`), or none at all.
     pub labels: Vec<String>,
     /// One per channel, or none at all.
     pub units: Vec<String>,
-    /// `<synchronization><offset_mean>`: seconds by which stamps are late.
+    /// `<synchronization><offset_mean>`: seconds by which timestamps are late (device delay).
     pub offset_mean: Option<f64>,
     /// `<first_frame_time>`: of a stream of video frames, `frame-time` of frame 0, seconds.
     pub first_frame_time: Option<f64>,
-    /// `<synchronization><can_drop_samples>`: sample counts say nothing about time.
+    /// `<synchronization><can_drop_samples>`: the device leaves out samples, so the number of
+    /// samples does not give a time.
     pub can_drop_samples: bool,
 }
 
@@ -52,7 +61,8 @@ impl fmt::Display for Description {
     }
 }
 
-/// A foreign text for a message.
+/// The first 60 characters of a text from the network, for a message; a longer one ends with
+/// `…` and its size in bytes.
 pub fn shortened(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
@@ -61,13 +71,17 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-/// Streams with more channels are damage.
+/// The most channels that [`describe`] accepts; a larger number is taken for damage.
 pub const MAX_CHANNELS: usize = 1 << 20;
 
-/// Reads what a stream says about itself.
+/// Reads the XML of a stream, as LSL sends it and XDF stores it.
+///
+/// A missing or unreadable `nominal_srate` gives an irregular stream, other missing fields are
+/// empty. Missing labels and units of some channels are filled up with empty texts.
 ///
 /// # Errors
-/// Names the field that is wrong, what it holds and what was expected.
+/// Where the text is no XML document, or `channel_count` or `channel_format` is not usable:
+/// names the field, its value and what was expected.
 pub fn describe(xml: &str) -> Result<Description, String> {
     let info = Element::parse(xml)?;
     let channels = info.value("channel_count");

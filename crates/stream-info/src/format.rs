@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
 use std::fmt;
 
-/// What one channel of one sample is made of.
+/// The type of one value; all channels of a stream have the same. [`Display`](fmt::Display)
+/// writes it as LSL does, `float32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// 32-bit floating point.
     F32,
+    /// 64-bit floating point.
     F64,
+    /// UTF-8 text of any length.
     Text,
+    /// Signed 32-bit integer.
     I32,
+    /// Signed 16-bit integer.
     I16,
+    /// Signed 8-bit integer.
     I8,
+    /// Signed 64-bit integer.
     I64,
 }
 
 impl Format {
+    /// The format with this number in liblsl (`lsl_channel_format_t`); `None` for others.
     pub fn from_code(code: i32) -> Option<Self> {
         Some(match code {
             1 => Self::F32,
@@ -27,6 +36,7 @@ impl Format {
         })
     }
 
+    /// The number of this format in liblsl.
     pub fn code(self) -> i32 {
         match self {
             Self::F32 => 1,
@@ -39,7 +49,7 @@ impl Format {
         }
     }
 
-    /// Bytes of one value; 0 for text.
+    /// Size of one value in bytes; 0 for text.
     pub fn size(self) -> usize {
         match self {
             Self::Text => 0,

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
 use std::fmt;
 
-/// A nominal rate as a fraction of samples per second; 0/1 is irregular.
+/// A nominal rate in samples per second, as a fraction: GStreamer writes rates so. 0/1 is an
+/// irregular stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// Numerator, at least 0.
     pub num: i32,
+    /// Denominator, at least 1.
     pub den: i32,
 }
 
 impl Rate {
+    /// The rate of a stream without a rate.
     pub const IRREGULAR: Self = Self { num: 0, den: 1 };
 
-    /// The simplest fraction that is `hz` but for rounding:
-    /// 51.2 is 256/5. Zero, negative and non-finite rates are irregular.
+    /// The simplest fraction that equals `hz` up to rounding: 51.2 is 256/5. Zero, negative and
+    /// non-finite rates are irregular; rates above [`i32::MAX`] become that.
     pub fn from_hz(hz: f64) -> Self {
         if !hz.is_finite() || hz <= 0.0 {
             return Self::IRREGULAR;
@@ -50,15 +54,18 @@ impl Rate {
         }
     }
 
+    /// Samples per second.
     pub fn hz(self) -> f64 {
         f64::from(self.num) / f64::from(self.den)
     }
 
+    /// Whether the stream has a rate.
     pub fn is_regular(self) -> bool {
         self.num > 0
     }
 
-    /// The rate if it is a whole number of samples per second, at least 1.
+    /// The rate if it is a whole number of samples per second, at least 1. Caps of audio hold no
+    /// other.
     pub fn whole(self) -> Option<i32> {
         (self.den == 1 && self.num >= 1).then_some(self.num)
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Stream descriptions as a tree of elements and text; attributes do not occur in them.
+//! An XML reader for stream descriptions: a tree of elements and text. Descriptions have no
+//! attributes.
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-/// Descriptions are written by programs and are flat; deeper ones are damage.
+/// Descriptions are a few levels deep. The limit keeps damaged ones from filling the memory.
 const MAX_DEPTH: usize = 64;
 
 #[derive(Debug, Default)]
@@ -15,8 +16,8 @@ pub(crate) struct Element {
 }
 
 impl Element {
-    /// Attributes, comments and processing instructions are left out. Text that XML does
-    /// not allow, such as a lone `&`, is taken as it stands: senders write it.
+    /// Reads a document. Attributes, comments and processing instructions are left out. Text
+    /// that XML does not allow, such as a lone `&`, is taken as it stands: outlets send it.
     ///
     /// # Errors
     /// What is wrong, for text that is no XML document of one root.
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_read_as_senders_write_it() {
+    fn text_is_read_as_outlets_write_it() {
         for (text, read) in [
             ("A &amp; &#66;&#x43; &lt;", "A & BC <"),
             ("R&D", "R&D"),

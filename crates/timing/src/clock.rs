@@ -2,20 +2,24 @@
 use crate::robust::median;
 use std::collections::VecDeque;
 
+/// Seconds of pairs that the line is fitted to.
 const WINDOW: f64 = 30.0;
-/// Seconds between two pairs worth keeping.
+/// Seconds between two pairs.
 const SPACING: f64 = 1.0;
 /// Clocks of one machine run at the same speed within this.
 const SPEED_TOLERANCE: f64 = 0.01;
-/// Span of pairs from which a speed is worth more than the assumption of 1.
+/// Span of pairs, seconds, from which the measured speed is used; before, it is 1.
 const SPEED_SPAN: f64 = 3.0;
+/// Two readings further from the line than this, seconds: the clock was set.
 const STEP: f64 = 0.05;
 
-/// Seconds on LSL's local clock → nanoseconds on the pipeline's clock, when these are
-/// two different clocks of one machine.
+/// Maps seconds on the LSL clock of this host to nanoseconds on the pipeline's clock, where these
+/// are two clocks.
 ///
-/// Fed with pairs of readings taken together; the line through them is robust against
-/// a reading that was interrupted, and starts anew when the pipeline's clock is set.
+/// It takes pairs of readings that were made together, one a second, and puts a line through those
+/// of the last 30 s. The speed is the median of the slopes between all pairs (P. K. Sen, 1968), so
+/// that a reading that was interrupted does not move it. After the pipeline's clock was set the
+/// line is fitted anew.
 #[derive(Debug, Default)]
 pub struct ClockPairs {
     pairs: VecDeque<(f64, f64)>,
@@ -25,8 +29,8 @@ pub struct ClockPairs {
 }
 
 impl ClockPairs {
-    /// Reads both clocks close together: the tightest of five brackets of the pipeline
-    /// clock (ns) between two readings of the local one (s).
+    /// Reads both clocks together: seconds of `local` and nanoseconds of `clock`. Of five
+    /// readings of `clock` between two of `local` it takes the one with the shortest time between.
     pub fn read(local: impl Fn() -> f64, clock: impl Fn() -> u64) -> (f64, u64) {
         let mut best = (f64::INFINITY, 0.0, 0);
         for _ in 0..5 {
@@ -40,7 +44,7 @@ impl ClockPairs {
         (best.1, best.2)
     }
 
-    /// Whether it is time for another pair.
+    /// Whether a second has passed since the last pair.
     pub fn wants_pair(&self, local: f64) -> bool {
         self.pairs
             .back()
@@ -108,11 +112,12 @@ impl ClockPairs {
     }
 }
 
-/// The pipeline's clock (ns) as seen from LSL's local clock (s), and back.
+/// Between the LSL clock (seconds) and the pipeline's clock (nanoseconds).
 #[derive(Debug)]
 pub enum ClockMap {
-    /// Both read the same counter.
+    /// Both are the monotonic clock.
     Same,
+    /// Two clocks, mapped by readings of both.
     Other(ClockPairs),
 }
 

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
 use std::collections::VecDeque;
 
-/// Stamps that keep to their raster within this are taken as they are.
+/// Timestamps that are regular within this, seconds, are not changed.
 const CLEAN_TOLERANCE: f64 = 1e-4;
-/// A stream that left its raster must keep to it for this long to be clean again.
+/// A stream that ceased to be regular must be regular for this long, in seconds and in samples,
+/// to count as regular again.
 const CLEAN_AGAIN: f64 = 30.0;
 const CLEAN_AGAIN_SAMPLES: u32 = 256;
-/// The fit forgets half of what it knew in this time.
+/// Seconds in which the weight of a sample in the fit halves.
 const HALF_LIFE: f64 = 90.0;
-/// What a nominal rate is trusted to, and the jitter that this is weighed against.
+/// The prior of the fit: by what share a nominal rate is usually wrong, and the jitter that this
+/// is weighed against, seconds.
 const RATE_TOLERANCE: f64 = 0.02;
 const TYPICAL_JITTER: f64 = 0.005;
-/// A hole this long is a loss, whatever comes after it.
+/// Between timestamps further apart than this, seconds, samples were lost, whatever follows.
 const CERTAIN_HOLE: f64 = 5.0;
-/// Weight of one new sample in the phase after samples were lost: the raster most
-/// likely goes on, but a restarted device has its own.
+/// Variance of the phase after samples were lost: the stream most likely continues at a multiple
+/// of its interval, but a restarted device does not.
 const PHASE_DOUBT: f64 = 0.05;
 
-/// A stamp after [`Dejitter`].
+/// A timestamp after [`Dejitter`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Smoothed {
-    /// Seconds, on the clock of the stamps that went in.
+    /// Seconds, on the clock of the timestamps that went in.
     pub stamp: f64,
     /// Seconds, as given to [`Dejitter::push`].
     pub arrival: f64,
@@ -28,26 +30,28 @@ pub struct Smoothed {
     pub discont: bool,
 }
 
-/// What is further from the line than this is not jitter: so many times the usual
-/// distance, but not less than so many intervals and seconds.
+/// A timestamp further from the line than this is not jitter: a multiple of the usual distance,
+/// but not less than this many intervals and seconds.
 const SCATTERS: f64 = 5.0;
 const FAR: f64 = 0.6;
 const LEAST_FAR: f64 = 0.005;
-/// By how much the estimate of the usual distance grows or shrinks with each jittered
-/// stamp: so it becomes the median, and losses do not count.
+/// By what factor the estimate of the usual distance grows or shrinks with each jittered
+/// timestamp: so it approaches the median (H. Robbins and S. Monro, 1951), and losses do not
+/// move it.
 const SCATTER_STEP: f64 = 1.05;
 /// Intervals closer than this, seconds, are equal but for rounding.
 const SAME_INTERVAL: f64 = 2e-6;
 
-/// What is further than this is never jitter.
+/// The largest distance that can be jitter, seconds.
 fn widest(nominal: f64) -> f64 {
     (3.0 * nominal).max(0.1)
 }
 
-/// A line through stamp over sample count, in coordinates that move with the newest
-/// sample: recursive least squares with forgetting.
+/// A line through the timestamps over the number of the sample: recursive least squares with
+/// exponential forgetting (L. Ljung, *System Identification*, 2nd ed., 1999, chapter 11), in
+/// coordinates that move with the newest sample, so that no large numbers are subtracted.
 struct Fit {
-    /// Estimated stamp of the newest sample.
+    /// Estimated timestamp of the newest sample.
     now: f64,
     interval: f64,
     /// Covariance, in units of one sample's variance.
@@ -66,7 +70,7 @@ impl Fit {
         }
     }
 
-    /// One sample further, without having seen its stamp.
+    /// One sample further, without having seen its timestamp.
     fn advance(&mut self) -> f64 {
         self.now += self.interval;
         let [a, b, c] = self.p;
@@ -74,7 +78,7 @@ impl Fit {
         self.now
     }
 
-    /// One sample further, whose stamp is `stamp`; returns the stamp's estimate.
+    /// One sample further, whose timestamp is `stamp`; returns the timestamp's estimate.
     fn step(&mut self, stamp: f64) -> f64 {
         self.advance();
         let [a, b, c] = self.p;
@@ -87,12 +91,12 @@ impl Fit {
     }
 }
 
-/// Takes the jitter off the stamps of a regular stream, one sample after the other.
+/// Removes the jitter of a regular stream, one sample after the other.
 ///
-/// Late samples are put back on the line; lost samples move the count on, so that a
-/// gap stays where it was and nothing around it is bent. Streams whose stamps are
-/// regular already pass unchanged. To tell late from lost, samples that are off the
-/// line are held: see [`Dejitter::hold`].
+/// Late samples are put back on the line. Where samples were lost their number is counted on, so
+/// that a gap keeps its length and the samples around it are not moved. Timestamps that are
+/// regular already are not changed. To distinguish late from lost, samples that are off the line
+/// are held: see [`Dejitter::hold`].
 pub struct Dejitter {
     nominal: f64,
     fit: Option<Fit>,
@@ -106,16 +110,16 @@ pub struct Dejitter {
     /// Latest arrival, and the usual time between two: packets come together.
     last_arrival: f64,
     packet: f64,
-    /// Usual distance of one packet's stamps from the next one's raster.
+    /// Usual distance of one packet's timestamps from the next one's raster.
     scatter: f64,
-    /// The last few intervals between stamps.
+    /// The last few intervals between timestamps.
     intervals_before: [f64; 4],
-    /// Off the line, oldest first: stamp and arrival.
+    /// Off the line, oldest first: timestamp and arrival.
     pending: VecDeque<(f64, f64)>,
 }
 
 impl Dejitter {
-    /// `nominal`: the stream's rate by its own word, samples per second, above 0.
+    /// `nominal`: the nominal rate, samples per second, above 0.
     pub fn new(nominal: f64) -> Self {
         Self {
             nominal: 1.0 / nominal,
@@ -134,7 +138,7 @@ impl Dejitter {
         }
     }
 
-    /// Seconds per sample as measured.
+    /// Effective interval, seconds per sample.
     pub fn interval(&self) -> f64 {
         match &self.fit {
             Some(fit) if !self.clean => fit.interval,
@@ -142,7 +146,7 @@ impl Dejitter {
         }
     }
 
-    /// How long samples off the line are held, in seconds of arrival time: until the next
+    /// How long samples off the line are held, seconds of arrival, 0.25 to 1: until the next
     /// packet shows whether they were late.
     pub fn hold(&self) -> f64 {
         (8.0 * self.nominal).max(1.5 * self.packet).clamp(0.25, 1.0)
@@ -157,7 +161,8 @@ impl Dejitter {
     }
 
     fn watch_scatter(&mut self, since: f64) {
-        // Inside a packet stamps are made of the rate: intervals are equal and tell nothing.
+        // Inside a packet timestamps are computed from the rate: equal intervals say nothing
+        // about jitter.
         let mut before = self.intervals_before.iter();
         let made = before.any(|i| (i - since).abs() < SAME_INTERVAL);
         self.intervals_before.rotate_right(1);
@@ -172,7 +177,7 @@ impl Dejitter {
         }
     }
 
-    /// Samples that are held now.
+    /// The number of samples that are held now.
     pub fn held(&self) -> usize {
         self.pending.len()
     }
@@ -186,8 +191,9 @@ impl Dejitter {
             .min(widest(self.nominal))
     }
 
-    /// Takes a sample's stamp; `arrival` is when it came, on our clock. What is ready is
-    /// appended to `out`, in the order it was pushed.
+    /// Takes the timestamp of a sample (seconds) and its arrival (seconds on the clock of
+    /// [`Dejitter::poll`]). Samples that are ready are appended to `out`, in the order in which
+    /// they were pushed.
     pub fn push(&mut self, stamp: f64, arrival: f64, out: &mut Vec<Smoothed>) {
         self.watch_packets(arrival);
         if self.fit.is_none() {
@@ -231,8 +237,8 @@ impl Dejitter {
         }
     }
 
-    /// Counts samples that were there but whose stamps are of no use, before the one with
-    /// the stamp `next`; not if that one is elsewhere.
+    /// Counts samples whose timestamps are of no use, before the one with the timestamp `next`.
+    /// Does nothing where `next` is not that many intervals further.
     pub fn skip(&mut self, samples: usize, next: f64) {
         let steps = samples as f64 + 1.0;
         let off = (next - self.last_raw) / self.interval() - steps;
@@ -269,7 +275,8 @@ impl Dejitter {
         self.pending.push_back((stamp, arrival));
     }
 
-    /// Decides about samples that were held long enough; call it when no samples come.
+    /// Decides about samples that were held long enough; `now` in seconds. Call it while no
+    /// samples arrive.
     pub fn poll(&mut self, now: f64, out: &mut Vec<Smoothed>) {
         if let Some(&(_, arrival)) = self.pending.front()
             && now - arrival >= self.hold()
@@ -278,7 +285,7 @@ impl Dejitter {
         }
     }
 
-    /// Lets go of everything, before the end or a new start.
+    /// Releases all samples, before the end or a new start.
     pub fn flush(&mut self, out: &mut Vec<Smoothed>) {
         while !self.pending.is_empty() {
             self.settle(out);
@@ -286,14 +293,14 @@ impl Dejitter {
     }
 
     /// The held samples did not come back to the line: samples before them were lost,
-    /// or the sender's clock or rate is another one now.
+    /// or the outlet's clock or rate is another one now.
     fn settle(&mut self, out: &mut Vec<Smoothed>) {
         let Some(fit) = &mut self.fit else { return };
         let held: Vec<_> = self.pending.drain(..).collect();
         let (Some(first), Some(last)) = (held.first(), held.last()) else {
             return;
         };
-        // Another rate shows in stamps and arrivals alike; a burst comes all at once.
+        // Another rate shows in timestamps and arrivals alike; a burst comes all at once.
         let steps = (held.len() - 1).max(1) as f64;
         let own = (last.0 - first.0) / steps;
         let pace = (last.1 - first.1) / steps;
@@ -301,7 +308,7 @@ impl Dejitter {
             && own > 0.0
             && (own / fit.interval - 1.0).abs() > 0.2
             && (pace / own - 1.0).abs() < 0.5;
-        // Those that were delayed least tell how many are missing.
+        // The least delayed ones show how many samples are missing.
         let off: Vec<f64> = held
             .iter()
             .enumerate()
@@ -404,7 +411,7 @@ enum Raster {
     Left,
 }
 
-/// Keeps the fit ready for the day the stream is no longer clean.
+/// Keeps the fit up to date while the stream is regular: it is needed when that ends.
 fn fit_clean(fit: &mut Fit, stamp: f64, mean: f64, nominal: f64) {
     if (stamp - fit.step(stamp)).abs() > (3.0 * nominal).max(0.1) {
         *fit = Fit::new(stamp, mean);
@@ -461,7 +468,7 @@ mod tests {
             .collect()
     }
 
-    /// Packets of `size` samples stamped on arrival, with gaussian delay, the inner stamps
+    /// Packets of `size` samples stamped on arrival, with gaussian delay, the inner timestamps
     /// deduced from the nominal rate; `lost` is a range of time in which nothing is sent.
     fn packets(
         rate: f64,
@@ -491,7 +498,7 @@ mod tests {
         out
     }
 
-    /// The stamps are late by the mean delay, which no receiver can know.
+    /// The timestamps are late by the mean delay, which no receiver can know.
     fn centred(mut out: Vec<(f64, Smoothed)>) -> Vec<(f64, Smoothed)> {
         let delays: Vec<f64> = out.iter().map(|(t, o)| o.stamp - t - 1000.0).collect();
         let mut sorted = delays.clone();
@@ -572,7 +579,7 @@ mod tests {
 
     #[test]
     fn jitter_goes() {
-        // 5 ms of jitter on single samples at 128 Hz: better than the raw stamps at once,
+        // 5 ms of jitter on single samples at 128 Hz: better than the raw timestamps at once,
         // below a millisecond after seconds.
         let mut noise = Noise::new(11);
         let samples: Vec<_> = (0..128 * 60)

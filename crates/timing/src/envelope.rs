@@ -2,12 +2,20 @@
 use super::{Measurement, Outcome, slew::Slew};
 use std::collections::VecDeque;
 
-/// The offset of a clock that nobody can ask: a line under the delays between stamp and
-/// arrival. What touches it came by the fastest way; stamps come out late by that.
+/// The offset of a clock that cannot be asked: a line under the differences of arrival and
+/// timestamp.
 ///
-/// The line follows a drift of the sender's clock, and moves at a bounded speed.
+/// A difference is the clock offset plus a delay that is never negative. So the offset is a line
+/// under all differences, as in the estimation of clock skew from one-way delays: a linear
+/// programme (S. B. Moon, P. Skelly and D. Towsley, "Estimation and removal of clock skew from
+/// network delay measurements", IEEE INFOCOM 1999), whose solution is an edge of the lower convex
+/// hull (L. Zhang, Z. Liu and C. H. Xia, "Clock synchronization algorithms for network
+/// measurements", IEEE INFOCOM 2002). The shortest delay cannot be told from an offset:
+/// timestamps come out late by it.
+///
+/// The offset in use moves towards the line at a bounded speed.
 #[derive(Debug, Default)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     /// The smallest difference of each slice of time, and its arrival; begin of the last.
     slices: VecDeque<(f64, f64)>,
     begin: f64,
@@ -34,18 +42,18 @@ impl Support {
 
 const SLICE: f64 = 5.0;
 const SLICES: usize = 24;
-/// Differences move faster than this only when the sender's clock jumped.
+/// A difference that changes by more than this, seconds, is a clock reset.
 const JUMP: f64 = 10.0;
-/// Seconds from which a slope is worth more than the assumption of none.
+/// Seconds of samples from which a slope is estimated; before, it is 0.
 const DRIFT_SPAN: f64 = 30.0;
 const LARGEST_DRIFT: f64 = 300e-6;
-/// Seconds per second; slow enough that a slewed stamp still grows.
+/// Seconds per second; slow enough that a slewed timestamp still grows.
 const SLOWEST_SLEW: f64 = 2e-4;
 const FASTEST_SLEW: f64 = 5e-3;
 
 impl Envelope {
-    /// Takes a sample's stamp and arrival; says when the clock jumped.
-    pub fn measure(&mut self, stamp: f64, arrival: f64) -> Outcome {
+    /// Takes a timestamp and its arrival; tells of a clock reset.
+    pub(crate) fn measure(&mut self, stamp: f64, arrival: f64) -> Outcome {
         let difference = arrival - stamp;
         let used = *self.used.get_or_insert(difference);
         let jumped = (difference - used).abs() > JUMP;
@@ -86,8 +94,8 @@ impl Envelope {
         }
     }
 
-    /// The sender's clock jumped before the sample that comes next.
-    pub fn restart(&mut self, arrival: f64) {
+    /// A clock reset before the next sample.
+    pub(crate) fn restart(&mut self, arrival: f64) {
         self.pace.jump(arrival);
         *self = Self {
             pace: std::mem::take(&mut self.pace),
@@ -95,8 +103,8 @@ impl Envelope {
         };
     }
 
-    /// Seconds to add to a stamp that arrived at `arrival`.
-    pub fn at(&mut self, arrival: f64) -> Option<f64> {
+    /// Seconds to add to a timestamp that arrived at `arrival`.
+    pub(crate) fn at(&mut self, arrival: f64) -> Option<f64> {
         let line = self.line?;
         let offset = line.at(arrival) + self.slew.at(arrival, SLOWEST_SLEW, FASTEST_SLEW);
         self.used = Some(offset);
@@ -104,7 +112,7 @@ impl Envelope {
     }
 
     /// The offset at the newest sample, of unknown uncertainty.
-    pub fn now(&self) -> Option<Measurement> {
+    pub(crate) fn now(&self) -> Option<Measurement> {
         let &(arrival, _) = self.slices.back()?;
         let offset = self.line?.at(arrival);
         Some(Measurement {
@@ -114,20 +122,21 @@ impl Envelope {
         })
     }
 
-    /// As [`super::OffsetModel::drift`].
-    pub fn drift(&self) -> Option<f64> {
+    /// Seconds that the offset grows per second; `None` while the slope is 0.
+    pub(crate) fn drift(&self) -> Option<f64> {
         self.line.filter(|line| line.slope != 0.0).map(|l| l.slope)
     }
 
-    /// Whether the stamps go on as time does. A counter of samples or of milliseconds
-    /// does not, and stamps of that kind are of no use.
-    pub fn is_a_clock(&self) -> bool {
+    /// Whether the timestamps grow as fast as time. Those of a counter of samples or of
+    /// milliseconds do not.
+    pub(crate) fn is_a_clock(&self) -> bool {
         self.pace.wrong < PACE_WRONG && self.pace.quick_jumps < QUICK_JUMPS
     }
 }
 
-/// The line under all points that is nearest to them: of the lower convex hull, the edge
-/// below the middle of the points.
+/// The line under all points with the least sum of distances to them: the edge of their lower
+/// convex hull at the mean time of the points. The hull is built from left to right (A. M. Andrew,
+/// 1979).
 fn support(points: &[(f64, f64)]) -> Support {
     let (Some(&(first, _)), Some(&(last, _))) = (points.first(), points.last()) else {
         return Support {
@@ -165,10 +174,10 @@ fn support(points: &[(f64, f64)]) -> Support {
     }
 }
 
-/// How fast stamps grow, in spans of time.
+/// Compares the growth of timestamps with that of arrivals, span by span.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Stamp and arrival at the begin of the span.
+    /// Timestamp and arrival at the begin of the span.
     begin: Option<(f64, f64)>,
     /// Spans in a row that were wrong.
     wrong: u32,
@@ -178,10 +187,10 @@ struct Pace {
 
 /// Shortest span, seconds: longer than a packet.
 const PACE_SPAN: f64 = 1.5;
-/// One may be a burst of old samples.
+/// Wrong spans in a row that mean a counter: one may be a burst of old samples.
 const PACE_WRONG: u32 = 2;
 const PACE_RANGE: std::ops::Range<f64> = 0.5..2.0;
-/// So many jumps, seconds apart at most, are no clock.
+/// Resets in a row, at most this many seconds apart, that mean a counter.
 const QUICK_JUMPS: u32 = 2;
 const QUICK: f64 = 5.0;
 
@@ -217,7 +226,7 @@ mod tests {
     fn finds_the_fastest_sample() {
         let mut e = Envelope::default();
         let mut noise = Noise::new(1);
-        // A Unix stamp on a machine that is up for an hour; delays of 2–40 ms.
+        // A Unix timestamp on a machine that is up for an hour; delays of 2–40 ms.
         let truth = 3600.0 - 1.7e9;
         let mut last = 0.0;
         for n in 0..6000 {
@@ -231,7 +240,7 @@ mod tests {
                 assert!((mapped - t - 0.002).abs() < 1e-3, "{}", mapped - t);
             }
         }
-        // The sender starts again with another clock.
+        // The outlet starts again with another clock.
         assert_eq!(e.measure(5.0, 3661.0), Outcome::Reset);
         assert_eq!(e.at(3661.0), Some(3656.0));
     }

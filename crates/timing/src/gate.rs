@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Which stamps can be right.
+//! Whether a timestamp can be right.
 
-/// Tells a stamp that jitter, packets, bursts and losses explain from one that nothing but
-/// a fault does: ahead of what the stream's stamps reach, or in the past although newer
-/// ones came before.
+/// Distinguishes timestamps that jitter, packets, bursts and losses explain from wrong ones: those
+/// ahead of what the stream's timestamps reach, and those in the past although newer ones came
+/// before.
 ///
-/// Everything is in the difference of arrival and stamp: it is the age on arrival, but for
-/// the offset of the sender's clock. No sample comes before it was taken, so the smallest
-/// difference hardly changes; a late one may have any, as long as the stamps go on.
+/// It looks at the difference of arrival and timestamp, which is the age on arrival plus the clock
+/// offset. No sample arrives before it was taken, so the smallest difference hardly changes. A
+/// late sample may have any larger one, as long as the timestamps grow.
 #[derive(Debug, Clone, Copy)]
-pub struct Gate {
-    /// Seconds that jitter and rounding explain.
+pub(crate) struct Gate {
+    /// Seconds ahead and behind that jitter and rounding explain.
     ahead: f64,
     behind: f64,
-    /// The difference of a stamp that is of this moment, where that is known.
+    /// The clock offset where it is known: the difference of a sample without delay.
     anchor: Option<f64>,
     newest: f64,
     /// Begin, smallest and largest difference of the current slice of time, and the
@@ -22,18 +22,19 @@ pub struct Gate {
     before: Option<(f64, f64)>,
 }
 
-/// Jitter is less, seconds and intervals; senders that work ahead leave gaps of this kind.
+/// The most that jitter explains, in seconds and in intervals. Outlets that send ahead of time
+/// reach it.
 const JITTER: f64 = 0.75;
 const INTERVALS: f64 = 3.0;
-/// Events have no raster. Some senders stamp them for the near future, some when they
-/// began and not when they are sent.
+/// The same for events, seconds. Some outlets give them a timestamp in the near future, some that
+/// of their beginning.
 const EVENT_AHEAD: f64 = 2.0;
 const EVENT_BEHIND: f64 = 10.0;
 const SLICE: f64 = 10.0;
 
 impl Gate {
     /// `interval`: seconds per sample of a regular stream.
-    pub fn new(interval: Option<f64>) -> Self {
+    pub(crate) fn new(interval: Option<f64>) -> Self {
         let regular = interval.map(|i| JITTER.max(INTERVALS * i));
         Self {
             ahead: regular.unwrap_or(EVENT_AHEAD),
@@ -45,25 +46,25 @@ impl Gate {
         }
     }
 
-    /// Seconds by which a stamp may be ahead.
-    pub fn ahead(&self) -> f64 {
+    /// Seconds by which a timestamp may be ahead.
+    pub(crate) fn ahead(&self) -> f64 {
         self.ahead
     }
 
-    /// The offset of the sender's clock, if its stamps are of that clock.
-    pub fn anchor(&mut self, offset: Option<f64>) {
+    /// The offset of the outlet's clock, if its timestamps are of that clock.
+    pub(crate) fn anchor(&mut self, offset: Option<f64>) {
         self.anchor = offset;
     }
 
-    /// The sender's clock is another one: nothing of before holds.
-    pub fn restart(&mut self) {
+    /// A clock reset: what was seen before does not count.
+    pub(crate) fn restart(&mut self) {
         self.newest = f64::NEG_INFINITY;
         self.slice = None;
         self.before = None;
     }
 
-    /// Smallest and largest difference lately.
-    pub fn range(&self) -> Option<(f64, f64)> {
+    /// Smallest and largest difference of the last 10 to 20 s.
+    pub(crate) fn range(&self) -> Option<(f64, f64)> {
         let slice = self.slice.map(|(_, least, most)| (least, most));
         [slice, self.before, self.anchor.map(|a| (a, a))]
             .into_iter()
@@ -71,8 +72,8 @@ impl Gate {
             .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
-    /// Whether a stamp can be right.
-    pub fn fits(&self, stamp: f64, arrival: f64) -> bool {
+    /// Whether a timestamp can be right.
+    pub(crate) fn fits(&self, stamp: f64, arrival: f64) -> bool {
         let difference = arrival - stamp;
         let Some((least, most)) = self.range() else {
             return stamp.is_finite();
@@ -82,8 +83,8 @@ impl Gate {
             && (stamp >= self.newest - self.behind || difference <= most + self.behind)
     }
 
-    /// Takes a stamp that is right.
-    pub fn take(&mut self, stamp: f64, arrival: f64) {
+    /// Takes a timestamp that is right.
+    pub(crate) fn take(&mut self, stamp: f64, arrival: f64) {
         let difference = arrival - stamp;
         self.newest = self.newest.max(stamp);
         match &mut self.slice {
@@ -98,8 +99,8 @@ impl Gate {
         }
     }
 
-    /// Seconds by which a stamp is ahead of what it could be, or (negative) behind.
-    pub fn off(&self, stamp: f64, arrival: f64) -> f64 {
+    /// Seconds by which a timestamp is ahead of what it could be, or (negative) behind.
+    pub(crate) fn off(&self, stamp: f64, arrival: f64) -> f64 {
         let difference = arrival - stamp;
         match self.range() {
             Some((least, most)) if difference > least => most.min(difference) - difference,
@@ -115,7 +116,7 @@ mod tests {
     use crate::noise::Noise;
     use proptest::prelude::*;
 
-    /// Shows the gate stamps that all are right; panics at the first that it doubts.
+    /// Shows the gate timestamps that all are right; panics at the first that it doubts.
     fn passes(gate: &mut Gate, samples: impl IntoIterator<Item = (f64, f64)>) {
         for (stamp, arrival) in samples {
             assert!(gate.fits(stamp, arrival), "{stamp} at {arrival}: {gate:?}");
@@ -135,7 +136,7 @@ mod tests {
                 gate.anchor(anchor);
                 gate
             };
-            // A player that stamps the rest of its chunk in the future, by 62 ms or 1 s.
+            // A player that timestamps the rest of its chunk in the future, by 62 ms or 1 s.
             for chunk in [16, 256] {
                 let player = (0..5000).map(|n| {
                     let arrival = f64::from(n / chunk * chunk) / 256.0 + 100.0;
@@ -149,7 +150,7 @@ mod tests {
                 (f64::from(n) / 130.0 + 100.0, arrival)
             });
             passes(&mut new(130.0), packets);
-            // 30 s come late and at once, with their own stamps or with new ones.
+            // 30 s come late and at once, with their own timestamps or with new ones.
             let late = (0..6000).map(|n| {
                 let t = f64::from(n) / 50.0 + 100.0;
                 (
@@ -209,7 +210,7 @@ mod tests {
     }
 
     proptest! {
-        /// A stamp off by more than jitter is seen, whatever the stream and the fault.
+        /// A timestamp off by more than jitter is seen, whatever the stream and the fault.
         #[test]
         fn a_fault_is_seen(
             rate in 1.0..2000.0f64,

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: MPL-2.0
 use std::collections::VecDeque;
 
-/// Assumed until a sender showed its own: most devices send packets of up to 64 samples
-/// at 256 Hz.
+/// The age that is assumed until that of the outlet is known, seconds: most devices send packets
+/// of up to 64 samples at 256 Hz.
 pub const GUESS: f64 = 0.25;
-/// How long a sender is watched before the guess gives way.
+/// Seconds of samples from which their own age is used.
 const WATCH: f64 = 2.0;
+/// Ages that are kept.
 const MEMORY: usize = 128;
-/// A delay seen this often is a habit, not an accident.
+/// An age that this many of the recent samples reach is planned for.
 const HABIT: usize = 3;
+/// The value is a multiple of this, seconds.
 const STEP: f64 = 0.01;
 
-/// How old samples are when they arrive: what a sender's packets and its network add to
-/// the latency. Grows with what is seen, and shrinks only once, from the guess.
+/// How old samples are when they arrive: what the packets of an outlet and its network add to the
+/// latency. The value starts at [`GUESS`], is replaced by the measured age once, and only grows
+/// from then on: every change means a new latency of the pipeline.
 #[derive(Debug)]
 pub struct SenderAge {
     recent: VecDeque<f64>,
@@ -33,13 +36,13 @@ impl Default for SenderAge {
 }
 
 impl SenderAge {
-    /// Seconds to plan for.
+    /// The age to plan for, seconds.
     pub fn value(&self) -> f64 {
         self.value
     }
 
-    /// Takes the age (seconds, may be negative) of the oldest sample that came at
-    /// `arrival`; true when [`SenderAge::value`] is another one now.
+    /// Takes the age (seconds, may be negative) of the oldest sample that arrived at `arrival`
+    /// (seconds); true when [`SenderAge::value`] has changed.
     pub fn push(&mut self, age: f64, arrival: f64) -> bool {
         if self.recent.len() == MEMORY {
             self.recent.pop_front();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! For the tests of this room.
+//! Noise for the tests of this crate.
 
 /// xorshift, so that every run sees the same noise.
 pub(crate) struct Noise(u64);

@@ -3,72 +3,59 @@ use super::robust::{Line, LineFit, Point};
 use super::slew::Slew;
 use std::collections::VecDeque;
 
-/// One measurement of the distance between the sender's clock and ours.
+/// A measurement of the clock offset.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measurement {
-    /// Seconds to add to the sender's stamps.
+    /// Seconds to add to the outlet's timestamps to get the time on the inlet's LSL clock.
     pub offset: f64,
     /// Bound of the error, seconds.
     pub uncertainty: f64,
-    /// When it was measured, on the sender's clock.
+    /// When it was measured, seconds on the outlet's clock.
     pub at: f64,
 }
 
-/// What a measurement did to a model.
+/// What a measurement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
+    /// It changed the estimate, or was left out as an outlier.
     Taken,
-    /// The sender's clock is another one now; stamps before and after do not meet.
+    /// The outlet's clock is another one now; timestamps of before and after are not comparable.
     Reset,
 }
 
-/// Turns measurements into the offset at any time on the sender's clock.
-pub trait OffsetModel: Send {
-    fn measure(&mut self, m: Measurement) -> Outcome;
-    /// Seconds to add to a stamp `at` (sender's clock), `None` before the first
-    /// measurement. Called with stamps that grow.
-    fn at(&mut self, at: f64) -> Option<f64>;
-    /// What the model makes of all measurements: the offset at the newest one, and the
-    /// bound of its error.
-    fn best(&self) -> Option<Measurement>;
-    /// Seconds that the offset grows per second: by how much the sender's clock is slower
-    /// than ours. `None` while too little was seen.
-    fn drift(&self) -> Option<f64> {
-        None
-    }
-}
-
-/// A robust line through the offsets of the last minutes.
+/// The offset of a clock that answers measurements: a line through those of the last five
+/// minutes.
 ///
-/// Weighted least squares with weight 1/uncertainty², where what lies further from the
-/// line than its uncertainty allows counts linearly (Huber's loss). As long as little was
-/// measured, the slope is held near 0 by what is known of clocks. The offset in use moves
-/// towards the line at a bounded speed and never steps, except when the sender's clock
-/// started anew.
+/// Weighted least squares with the weight 1/uncertainty² and Huber's loss, by
+/// [`LineFit`]. A prior of [`USUAL_DRIFT`] keeps the slope near 0 while few measurements are
+/// there. The offset in use moves towards the line at a bounded speed and makes no step, except
+/// after a clock reset.
 #[derive(Debug, Default)]
-pub struct ClockFit {
+pub(crate) struct ClockFit {
     window: VecDeque<Measurement>,
     line: Option<Line>,
     slew: Slew,
     suspects: Vec<Measurement>,
 }
 
-/// Seconds of measurements that the line goes through, and how many at most.
+/// Seconds of measurements that the line is fitted to, and their largest number.
 const WINDOW: f64 = 300.0;
 const MOST: usize = 400;
-/// No measurement is trusted further, seconds: interrupts, and the reading of the clocks.
+/// The smallest uncertainty that is believed, seconds: interrupts and the reading of the clocks
+/// add to any other.
 const LEAST_UNCERTAINTY: f64 = 1e-5;
 const ROUNDS: usize = 12;
-/// Quartz of two machines differs by some 10 ppm; what is more than a thousand is no
-/// drift.
+/// The quartz clocks of two machines differ by some 10 ppm; more than 1000 ppm is no drift.
 const USUAL_DRIFT: f64 = 100e-6;
 const LARGEST_DRIFT: f64 = 1e-3;
-/// Seconds of measurements from which a drift is worth telling.
+/// Seconds of measurements from which a drift is reported.
 const DRIFT_SPAN: f64 = 10.0;
-/// An offset that is off the line by more, seconds and uncertainties, is of another clock.
+/// A measurement further from the line than this, in seconds and in uncertainties, may be of
+/// another clock.
 const JUMP: f64 = 0.05;
 const JUMP_UNCERTAINTIES: f64 = 10.0;
-/// Suspects that agree with each other are proof, and so are this many that do not.
+/// Two suspects in a row that agree with each other mean a clock reset, and so do this many that
+/// do not.
 const DISAGREEING_SUSPECTS: usize = 4;
 /// Seconds per second that the offset in use moves towards the line.
 const SLOWEST_SLEW: f64 = 2e-4;
@@ -91,6 +78,65 @@ impl ClockFit {
             self.slew.target_moved(|t| before.at(t) - now.at(t));
         }
     }
+
+    /// Takes a measurement. One that is off the line by more than [`JUMP`] is held until others
+    /// agree with it.
+    pub(crate) fn measure(&mut self, m: Measurement) -> Outcome {
+        if !(m.offset.is_finite() && m.at.is_finite() && m.uncertainty.is_finite()) {
+            return Outcome::Taken;
+        }
+        let expected = self.line.map(|line| line.at(m.at));
+        if expected.is_none_or(|e| (m.offset - e).abs() <= Self::tolerance(&m)) {
+            self.suspects.clear();
+            self.take(m);
+            return Outcome::Taken;
+        }
+        // A single one may be an outlier.
+        let agreed = |s: &Measurement| (m.offset - s.offset).abs() <= Self::tolerance(&m);
+        let proven = self.suspects.last().is_some_and(agreed)
+            || self.suspects.len() + 1 >= DISAGREEING_SUSPECTS;
+        self.suspects.push(m);
+        if !proven {
+            return Outcome::Taken;
+        }
+        let agreeing: Vec<_> = self.suspects.drain(..).rev().take_while(agreed).collect();
+        *self = Self::default();
+        for m in agreeing.into_iter().rev() {
+            self.take(m);
+        }
+        Outcome::Reset
+    }
+
+    /// Seconds to add to a timestamp `at` (outlet's clock), `None` before the first
+    /// measurement. Called with timestamps that grow.
+    pub(crate) fn at(&mut self, at: f64) -> Option<f64> {
+        let line = self.line?;
+        Some(line.at(at) + self.slew.at(at, SLOWEST_SLEW, FASTEST_SLEW))
+    }
+
+    /// The line at the newest measurement, and the bound of its error.
+    pub(crate) fn best(&self) -> Option<Measurement> {
+        let newest = self.window.back()?;
+        Some(Measurement {
+            offset: self.line?.at(newest.at),
+            // Averaging does not remove the error of a network that is slower in one direction.
+            uncertainty: self
+                .window
+                .iter()
+                .map(|m| m.uncertainty)
+                .fold(f64::INFINITY, f64::min),
+            at: newest.at,
+        })
+    }
+
+    /// Seconds that the offset grows per second: by how much the outlet's clock is slower
+    /// than ours. `None` while too little was seen.
+    pub(crate) fn drift(&self) -> Option<f64> {
+        let span = self.window.back()?.at - self.window.front()?.at;
+        self.line
+            .filter(|_| span >= DRIFT_SPAN)
+            .map(|line| line.slope)
+    }
 }
 
 /// See [`ClockFit`]; `None` without measurements.
@@ -108,60 +154,6 @@ fn fit(window: &VecDeque<Measurement>) -> Option<Line> {
     };
     // At the newest, where the line is asked next.
     fit.fit(window.back()?.at, window.iter().map(point))
-}
-
-impl OffsetModel for ClockFit {
-    fn measure(&mut self, m: Measurement) -> Outcome {
-        if !(m.offset.is_finite() && m.at.is_finite() && m.uncertainty.is_finite()) {
-            return Outcome::Taken;
-        }
-        let expected = self.line.map(|line| line.at(m.at));
-        if expected.is_none_or(|e| (m.offset - e).abs() <= Self::tolerance(&m)) {
-            self.suspects.clear();
-            self.take(m);
-            return Outcome::Taken;
-        }
-        // One stray answer is no proof.
-        let agreed = |s: &Measurement| (m.offset - s.offset).abs() <= Self::tolerance(&m);
-        let proven = self.suspects.last().is_some_and(agreed)
-            || self.suspects.len() + 1 >= DISAGREEING_SUSPECTS;
-        self.suspects.push(m);
-        if !proven {
-            return Outcome::Taken;
-        }
-        let agreeing: Vec<_> = self.suspects.drain(..).rev().take_while(agreed).collect();
-        *self = Self::default();
-        for m in agreeing.into_iter().rev() {
-            self.take(m);
-        }
-        Outcome::Reset
-    }
-
-    fn at(&mut self, at: f64) -> Option<f64> {
-        let line = self.line?;
-        Some(line.at(at) + self.slew.at(at, SLOWEST_SLEW, FASTEST_SLEW))
-    }
-
-    fn best(&self) -> Option<Measurement> {
-        let newest = self.window.back()?;
-        Some(Measurement {
-            offset: self.line?.at(newest.at),
-            // Averaging does not help against a way that is slower in one direction.
-            uncertainty: self
-                .window
-                .iter()
-                .map(|m| m.uncertainty)
-                .fold(f64::INFINITY, f64::min),
-            at: newest.at,
-        })
-    }
-
-    fn drift(&self) -> Option<f64> {
-        let span = self.window.back()?.at - self.window.front()?.at;
-        self.line
-            .filter(|_| span >= DRIFT_SPAN)
-            .map(|line| line.slope)
-    }
 }
 
 #[cfg(test)]
@@ -255,7 +247,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is measured: the offset in use moves slowly, so stamps keep their
+        /// Whatever is measured: the offset in use moves slowly, so timestamps keep their
         /// order; and it is soon as good as the measurements.
         #[test]
         fn never_steps_and_gets_there(

@@ -1,11 +1,29 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Estimates that a few wild values do not bend: a median, and a line by iteratively
-//! reweighted least squares with Huber's loss (P. J. Huber, "Robust Estimation of a
-//! Location Parameter", Ann. Math. Statist. 35(1), 1964; P. W. Holland and R. E. Welsch,
-//! "Robust regression using iteratively reweighted least-squares", 1977).
+//! Estimates that resist outliers: a median, and a line with Huber's loss.
+//!
+//! The square of a residual gives an outlier a weight without bound. Huber's loss is the square
+//! up to the expected error of a point and linear above it (P. J. Huber, "Robust estimation of a
+//! location parameter", *Annals of Mathematical Statistics* 35, 1964). It is minimised by
+//! iteratively reweighted least squares: solve, give each point the weight
+//! `min(1, sigma / residual)`, solve again (P. W. Holland and R. E. Welsch, "Robust regression
+//! using iteratively reweighted least-squares", *Communications in Statistics* A6, 1977).
+//!
+//! ```
+//! use timing::robust::{LineFit, Point};
+//!
+//! let fit = LineFit { usual_slope: 1e-3, largest_slope: 1.0, rounds: 50, still: 1e-12 };
+//! // One of twenty values is wrong by 5.
+//! let points = (0..20).map(|n| Point {
+//!     time: f64::from(n),
+//!     value: if n == 7 { 5.0 } else { 0.0 },
+//!     sigma: 1e-3,
+//! });
+//! let line = fit.fit(10.0, points).expect("there are points");
+//! assert!(line.at(10.0).abs() < 1e-3);
+//! ```
 
-/// The median, or `None` of nothing; the mean of the two middle ones of an even number.
-/// Sorts `values`.
+/// The median; of an even number of values the mean of the two in the middle. `None` without
+/// values. Sorts `values`.
 pub fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -19,12 +37,16 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
 /// `value` at `origin`, growing by `slope` per unit of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Line {
+    /// A time.
     pub origin: f64,
+    /// The value at that time.
     pub value: f64,
+    /// Growth of the value per unit of time.
     pub slope: f64,
 }
 
 impl Line {
+    /// The value at `time`.
     pub fn at(&self, time: f64) -> f64 {
         self.value + self.slope * (time - self.origin)
     }
@@ -33,29 +55,33 @@ impl Line {
 /// A measurement for [`LineFit::fit`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
+    /// When it was measured, in any unit.
     pub time: f64,
+    /// What was measured, in any unit.
     pub value: f64,
-    /// The error to expect. Points further off the line than this count linearly.
+    /// The expected error, in the unit of `value`, above 0. A point further from the line counts
+    /// linearly.
     pub sigma: f64,
 }
 
 /// How a line is fitted.
 #[derive(Debug, Clone, Copy)]
 pub struct LineFit {
-    /// The usual size of a slope: what is known before any measurement.
+    /// The standard deviation of slopes, as far as it is known before any measurement: a normal
+    /// prior around 0. Infinite: nothing is known.
     pub usual_slope: f64,
-    /// No slope is larger.
+    /// A larger slope, of either sign, is limited to this.
     pub largest_slope: f64,
-    /// Rounds of reweighting at the most.
+    /// The largest number of rounds.
     pub rounds: usize,
-    /// The fit ends once a round moves the line by less.
+    /// The fit ends when a round moves the line by less than this, in the unit of the values.
     pub still: f64,
 }
 
 impl LineFit {
-    /// The line through `points` with `origin`, which should lie among them: times and
-    /// values are taken relative to it and to the first value, so that large ones keep
-    /// their digits. `None` without points.
+    /// The line through `points`; `None` without points. Its origin is `origin`, which should lie
+    /// among them: times are taken relative to it and values to the first one, so that the
+    /// digits of large numbers are not lost.
     pub fn fit(&self, origin: f64, points: impl Iterator<Item = Point> + Clone) -> Option<Line> {
         let zero = points.clone().next()?.value;
         let mut line = Line {

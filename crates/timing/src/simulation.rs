@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The whole way from stamps to local time, against senders whose truth is known.
+//! The whole way from timestamps to local time, against senders whose truth is known.
 
 use super::{Config, Measurement, Mode, Notice, Source, Stamped, Timeline, noise::Noise};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 struct Sender {
     rate: f64,
     packet: usize,
-    /// Standard deviation of the packets' stamps around the truth, seconds.
+    /// Standard deviation of the packets' timestamps around the truth, seconds.
     jitter: f64,
     /// Its clock reads `(1 + drift) * truth + epoch`.
     epoch: f64,
@@ -18,13 +18,13 @@ struct Sender {
     lost: std::ops::Range<f64>,
     /// Share of packets lost at any time.
     loss: f64,
-    /// What should arrive then comes all together at its end, with the stamps it had.
+    /// What should arrive then comes all together at its end, with the timestamps it had.
     late: std::ops::Range<f64>,
     /// Whether late packets are stamped when they come.
     stamped_late: bool,
     /// Least and mean half round trip of the clock measurements, seconds; 0: none.
     way: (f64, f64),
-    /// Samples taken then have stamps that are off by so much.
+    /// Samples taken then have timestamps that are off by so much.
     spoilt: (std::ops::Range<f64>, f64),
     seed: u64,
 }
@@ -322,7 +322,7 @@ fn restarts_with_new_clocks() {
 
 #[test]
 fn a_clock_that_is_set_during_a_connection() {
-    // Clean stamps and jittered ones.
+    // Clean timestamps and jittered ones.
     for jitter in [0.0, 0.002] {
         let before = Sender {
             epoch: 5000.0,
@@ -361,7 +361,7 @@ fn stamps_that_are_no_lsl_time() {
     }
 }
 
-/// A sender with stamps that are wrong from `from` on, for `wrong`; by more than jitter and
+/// A sender with timestamps that are wrong from `from` on, for `wrong`; by more than jitter and
 /// its packets explain.
 fn spoilt() -> impl Strategy<Value = (Sender, Source)> {
     (
@@ -398,7 +398,7 @@ fn spoilt() -> impl Strategy<Value = (Sender, Source)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A sample whose stamp is far off, or a packet of them: they are dropped, and nothing
+    /// A sample whose timestamp is far off, or a packet of them: they are dropped, and nothing
     /// else is another.
     #[test]
     fn what_is_wrong_once_is_dropped((mut sender, source) in spoilt(), one: bool) {
@@ -426,7 +426,7 @@ proptest! {
         );
     }
 
-    /// Stamps that stay far off are of another clock: nothing is lost, and soon all is
+    /// Timestamps that stay far off are of another clock: nothing is lost, and soon all is
     /// right again.
     #[test]
     fn what_stays_is_another_clock((mut sender, source) in spoilt()) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-/// Seconds in which a distance shrinks to a third.
+/// Seconds in which a distance shrinks to about a third.
 const TIME_CONSTANT: f64 = 2.0;
 
-/// What is in use, less what it should be: shrinks at a bounded speed, so that a better
-/// estimate never makes a step.
+/// The distance from the offset in use to its estimate. It shrinks at a bounded speed, so that a
+/// new estimate makes no step.
 #[derive(Debug, Default)]
 pub(crate) struct Slew {
     distance: f64,
@@ -12,7 +12,7 @@ pub(crate) struct Slew {
 }
 
 impl Slew {
-    /// The target is another one: `by(t)` is the old one less the new one at time `t`.
+    /// The estimate has changed: `by(t)` is the old one minus the new one at time `t`.
     pub(crate) fn target_moved(&mut self, by: impl Fn(f64) -> f64) {
         if let Some(last) = self.last {
             self.distance += by(last);

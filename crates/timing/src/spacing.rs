@@ -2,11 +2,11 @@
 use crate::robust::median;
 use std::collections::VecDeque;
 
-/// Finds streams that declare a rate and send events: beats, answers, markers.
+/// Finds streams that declare a rate and send events: heartbeats, answers, markers.
 ///
-/// Jitter and lost samples are not taken for it. Jitter comes back to the raster: the
-/// time that many samples take varies no more than that of one. Events go wherever they
-/// go: it varies the more, the more samples.
+/// Jitter and lost samples do not look like events. Where samples are regular and jittered, the
+/// time that eight of them take varies as much as the time that one takes. Where intervals are
+/// independent of each other, it varies more the more samples are counted.
 #[derive(Debug)]
 pub struct Spacing {
     /// Declared seconds per sample.
@@ -16,26 +16,28 @@ pub struct Spacing {
     irregular: bool,
 }
 
-/// Faster streams, seconds per sample, come from a sampling clock.
+/// Streams with shorter intervals, seconds, are taken for regular: they come from a sampling
+/// clock.
 const SLOW: f64 = 0.1;
+/// Intervals that are looked at.
 const WINDOW: usize = 64;
-/// As many samples are enough if the mean rate is another one, too.
+/// This many are enough if the effective rate is not the nominal one either.
 const FEW: usize = 16;
-/// Samples of which the common time is looked at.
+/// Intervals whose sum is looked at.
 const TOGETHER: usize = 8;
-/// Mean deviation of the intervals, of their median and in seconds.
+/// Least mean deviation of the intervals, as a share of their median and in seconds.
 const SPREAD: f64 = 0.05;
 const LEAST_SPREAD: f64 = 0.02;
 const WRONG_RATE: f64 = 0.1;
-/// Of what the common time of independent intervals would vary. On a raster it is 1/8.
+/// Variance of the sums, as a share of that of independent intervals; a regular stream has 1/8.
 const WANDERING: f64 = 0.8;
-/// How near, in medians, lost samples leave an interval to the raster.
+/// An interval this near to a multiple of the median, in medians, is one with lost samples.
 const NEAR: f64 = 0.35;
 /// An interval of this many medians is a loss, not a sample.
 const LOSS: f64 = 5.0;
 
 impl Spacing {
-    /// `rate`: by the stream's own word, samples per second, above 0.
+    /// `rate`: the nominal rate, samples per second, above 0.
     pub fn new(rate: f64) -> Self {
         Self {
             nominal: 1.0 / rate,
@@ -45,11 +47,12 @@ impl Spacing {
         }
     }
 
+    /// Whether the stream was found to be irregular. That does not change any more.
     pub fn is_irregular(&self) -> bool {
         self.irregular
     }
 
-    /// Takes a stamp; true when the stream turns out to be irregular.
+    /// Takes a timestamp, seconds; true when it shows that the stream is irregular.
     pub fn push(&mut self, stamp: f64) -> bool {
         if self.irregular || self.nominal < SLOW {
             return false;
@@ -79,7 +82,7 @@ impl Spacing {
         let Some(middle) = self.median().filter(|_| self.recent.len() >= FEW) else {
             return false;
         };
-        // Where samples were lost the raster goes on.
+        // After lost samples a regular stream continues at a multiple of its interval.
         let folded: Vec<f64> = self
             .recent
             .iter()
@@ -174,7 +177,7 @@ mod tests {
                     }
                 }
             }
-            // Four at a time, all with the stamp of their arrival.
+            // Four at a time, all with the timestamp of their arrival.
             let mut noise = Noise::new(seed);
             let mut stamp = 0.0;
             let packets = (0..3600).map(|n: u32| {

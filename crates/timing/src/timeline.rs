@@ -1,37 +1,41 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::{
-    ClockFit, Dejitter, Envelope, Gate, Measurement, OffsetModel, Outcome, dejitter::Smoothed,
-    spacing::Spacing,
+    ClockFit, Dejitter, Envelope, Gate, Measurement, Outcome, dejitter::Smoothed, spacing::Spacing,
 };
 use std::collections::VecDeque;
 
-/// Which time a sample gets.
+/// From what the time of a sample is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Source {
-    /// As `Lsl` where the stamps make sense, else as `Mapped`.
+    /// As `Lsl` where the timestamps are of the clock that liblsl measures, else as `Mapped`.
     #[default]
     Auto,
-    /// The sender's stamps plus the measured clock offset.
+    /// The outlet's timestamps plus the measured clock offset.
     Lsl,
-    /// The sender's stamps plus the smallest delay seen.
+    /// The outlet's timestamps plus an offset that is estimated from the arrivals: for clocks
+    /// that liblsl does not measure.
     Mapped,
-    /// When the sample came.
+    /// When the sample arrived.
     Arrival,
 }
 
-/// How stamps are mapped at the moment.
+/// How timestamps are mapped now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Samples are held until the clock offset is known.
     Waiting,
-    /// The sender reads the same clock: nothing is added.
+    /// The outlet reads the same clock: nothing is added.
     SameHost,
+    /// The measured clock offset is added.
     Remote,
+    /// An offset that is estimated from the arrivals is added.
     Mapped,
+    /// The time of arrival is used.
     Arrival,
 }
 
 impl Mode {
+    /// The name in `stats` and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -43,93 +47,114 @@ impl Mode {
     }
 }
 
-/// What the user should know about a stream's time.
+/// What the user is to be told about the times of a stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Notice {
-    /// The stamps are off by `age` seconds; they are mapped by arrival instead.
-    StrangeStamps { age: f64 },
-    /// Nobody answered the clock measurement; what is assumed is in the mode.
+    /// The timestamps are not of the clock that is measured: they are mapped by arrival.
+    StrangeStamps {
+        /// The age of a sample on arrival by that clock, seconds.
+        age: f64,
+    },
+    /// There is no measurement of the clock offset; samples are placed by this mode.
     NoCorrection(Mode),
     /// Same host name, but another clock.
-    OtherClock { offset: f64 },
-    /// The sender's clock jumped.
+    OtherClock {
+        /// The measured clock offset, seconds.
+        offset: f64,
+    },
+    /// A clock reset of the outlet's clock.
     ClockReset,
-    /// The stamps do not go on as time does; samples are placed when they arrive.
+    /// The timestamps do not go on as time does; samples are placed when they arrive.
     NoClock,
     /// The stream declares a rate, but its samples are events.
     Irregular,
-    /// The stamps of `samples` since the last notice cannot be right, the newest by `off`
-    /// seconds: ahead of the clock, or (negative) in the past. They were dropped.
-    StrayStamps { off: f64, samples: u64 },
-    /// Samples come at another rate than declared, per second.
-    OtherRate { measured: f64 },
+    /// Samples were dropped because their timestamps cannot be right.
+    StrayStamps {
+        /// Seconds by which the newest is ahead of the clock, or (negative) in the past.
+        off: f64,
+        /// Their number since the last notice.
+        samples: u64,
+    },
+    /// The effective rate is not the nominal rate.
+    OtherRate {
+        /// Samples per second.
+        measured: f64,
+    },
 }
 
-/// A sample's time.
+/// The time of one sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stamped {
-    /// When it was taken, seconds on our LSL clock; `None`: dropped, no way to know.
+    /// When it was taken, seconds on the inlet's LSL clock; `None`: the sample is to be dropped.
     pub local: Option<f64>,
-    /// The sender's own stamp.
+    /// The outlet's timestamp, seconds on its clock.
     pub raw: f64,
+    /// When it arrived, seconds on the inlet's LSL clock.
     pub arrival: f64,
     /// Samples are missing before this one, or the clock jumped.
     pub discont: bool,
-    /// Dropped because the stamp cannot be right.
+    /// Dropped because the timestamp cannot be right.
     pub stray: bool,
 }
 
+/// What a [`Timeline`] is told of its stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
+    /// From what times are computed.
     pub source: Source,
     /// Nominal rate in samples per second of a regular stream.
     pub rate: Option<f64>,
-    /// Take the jitter off regular streams.
+    /// Remove the jitter of regular streams.
     pub dejitter: bool,
-    /// Seconds from the event to its stamp.
+    /// Device delay, seconds: subtracted from every timestamp.
     pub device_delay: f64,
-    /// The sender says that it runs on this machine.
+    /// The outlet declares the host name of this machine.
     pub same_host: bool,
 }
 
 const SAME_CLOCK: f64 = 1e-3;
 const SAME_CLOCK_DOUBT: f64 = 5e-3;
-/// Stamps of one packet are not further apart, seconds.
+/// Timestamps of one packet are not further apart, seconds.
 const SAME_PACKET: f64 = 5.0;
 const STRANGE_AGE: f64 = 10.0;
 /// How long samples wait for the first clock measurement.
 const PATIENCE: f64 = 3.0;
-/// What is held at most, in seconds of arrival time.
+/// The longest that samples are held, seconds of arrival.
 const HOLD: f64 = 10.0;
-/// Stamps that are elsewhere for so long, seconds of arrival and samples, stay there: the
-/// sender's clock is another one. Less is a packet whose stamp is wrong.
+/// Timestamps that do not fit for this long, in seconds of arrival and in samples, are a clock
+/// reset. Fewer are a packet with a wrong timestamp.
 const LASTING: f64 = 0.5;
 const LASTING_SAMPLES: usize = 3;
 const LASTING_EVENTS: usize = 2;
-/// Samples of which nothing more is known are given up after this, seconds and intervals.
+/// A doubted sample that no other follows is dropped after this, in seconds and in intervals.
 const ALONE: f64 = 2.0;
 const ALONE_INTERVALS: f64 = 4.0;
-/// Stray stamps are told of at most once in so many seconds.
+/// Seconds between two notices of stray timestamps.
 const TELL_STRAYS: f64 = 60.0;
-/// A clock that was set is measured anew within this; then its stamps are right again.
+/// Seconds in which the offset of a clock that was set is measured again.
 const REMEASURED: f64 = 15.0;
-/// A rate is told from another one after this long, seconds, and only if it is off by more.
+/// The effective rate is compared with the nominal one after this many seconds, and reported if
+/// it differs by more than this share.
 const RATE_PATIENCE: f64 = 15.0;
 const RATE_TOLERANCE: f64 = 0.05;
-/// What stands for the jitter of the last few hundred samples, seconds at most each.
+/// Weight of one sample in the mean jitter, and the most that one contributes, seconds.
 const JITTER_WEIGHT: f64 = 1.0 / 256.0;
 const LARGEST_JITTER: f64 = 1.0;
 
-/// From a sender's stamps to times on our LSL clock: offset, jitter and gaps of one
-/// connection. Samples come out in the order they went in, each exactly once.
+/// Maps the timestamps of one connection to the inlet's LSL clock: clock offset, jitter, gaps.
+///
+/// [`push`](Self::push) takes timestamps, [`measure`](Self::measure) clock offsets, and
+/// [`drain`](Self::drain) gives what is ready. Samples come out in the order in which they went
+/// in, each exactly once. While [`holds`](Self::holds) is true, [`poll`](Self::poll) must be
+/// called now and then.
 pub struct Timeline {
     config: Config,
     mode: Mode,
-    offset: Box<dyn OffsetModel>,
+    offset: ClockFit,
     envelope: Envelope,
     dejitter: Option<Dejitter>,
     gate: Gate,
-    /// The stamps are of the clock that is measured.
+    /// The timestamps are of the clock that is measured.
     anchored: bool,
     /// When they ceased to be, in the middle of the stream, and whether that was told.
     stepped: Option<(f64, bool)>,
@@ -138,7 +163,7 @@ pub struct Timeline {
     strays_told: Option<f64>,
     /// Strays since the last sample that was placed.
     skipped: usize,
-    /// Not placed yet, because the mode is not known or the stamp is doubted: stamp,
+    /// Not placed yet, because the mode is not known or the timestamp is doubted: timestamp,
     /// arrival, time of arrival of the single sample.
     held: VecDeque<(f64, f64, f64)>,
     first_arrival: Option<f64>,
@@ -164,7 +189,7 @@ pub struct Timeline {
 
 /// A sample on its way through the dejitter, or past it.
 struct Raw {
-    /// The sender's stamp, and what went in.
+    /// The outlet's timestamp, and what went in.
     stamp: f64,
     x: f64,
     arrival: f64,
@@ -176,17 +201,14 @@ enum Verdict {
     Right,
     /// It and as many others.
     Stray(usize),
-    /// From here on, stamps are of another clock.
+    /// From here on, timestamps are of another clock.
     Step,
     Unknown,
 }
 
 impl Timeline {
+    /// A timeline without samples and measurements.
     pub fn new(config: Config) -> Self {
-        Self::with_model(config, Box::<ClockFit>::default())
-    }
-
-    pub fn with_model(config: Config, offset: Box<dyn OffsetModel>) -> Self {
         let dejitter = config.rate.filter(|_| config.dejitter).map(Dejitter::new);
         Self {
             mode: match config.source {
@@ -208,7 +230,7 @@ impl Timeline {
             used: 0.0,
             jitter: None,
             config,
-            offset,
+            offset: ClockFit::default(),
             envelope: Envelope::default(),
             dejitter,
             held: VecDeque::new(),
@@ -223,11 +245,12 @@ impl Timeline {
         }
     }
 
+    /// How timestamps are mapped now.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The correction in use; of mapped stamps nobody knows the uncertainty (infinite).
+    /// The clock offset in use. The uncertainty of mapped timestamps is not known: it is infinite.
     pub fn correction(&self) -> Option<Measurement> {
         if self.mode == Mode::Mapped {
             return self.envelope.now();
@@ -239,7 +262,8 @@ impl Timeline {
         Some(best)
     }
 
-    /// By how much the sender's clock is slower than ours, seconds per second.
+    /// By how much the outlet's clock is slower than the inlet's, seconds per second; `None`
+    /// where it is not known.
     pub fn drift(&self) -> Option<f64> {
         match self.mode {
             Mode::Remote => self.offset.drift(),
@@ -248,12 +272,13 @@ impl Timeline {
         }
     }
 
-    /// Seconds by which stamps were moved on the average of the last few hundred.
+    /// Mean distance by which the last few hundred timestamps were moved, seconds; `None` where
+    /// jitter is not removed.
     pub fn jitter(&self) -> Option<f64> {
         self.jitter
     }
 
-    /// Seconds per sample as measured, of a regular stream.
+    /// Effective interval of a regular stream, seconds per sample.
     pub fn interval(&self) -> Option<f64> {
         self.config.rate?;
         if self.is_irregular() {
@@ -265,7 +290,7 @@ impl Timeline {
         })
     }
 
-    /// Whether the stream has a rate by its own word, but sends events.
+    /// Whether the stream declares a rate and sends events.
     pub fn is_irregular(&self) -> bool {
         self.spacing.as_ref().is_some_and(Spacing::is_irregular)
     }
@@ -277,7 +302,7 @@ impl Timeline {
         !self.raws.is_empty() || !self.held.is_empty() && !event
     }
 
-    /// Takes a measurement of the clock offset.
+    /// Takes a measurement of the clock offset; one that is not finite is left out.
     pub fn measure(&mut self, m: Measurement) {
         if !m.offset.is_finite() || !m.at.is_finite() || m.uncertainty.is_nan() {
             return;
@@ -320,7 +345,7 @@ impl Timeline {
         (-self.gate.ahead()..=STRANGE_AGE).contains(&age)
     }
 
-    /// Stamps are of the measured clock from here on.
+    /// Timestamps are of the measured clock from here on.
     fn follow(&mut self, m: Measurement) {
         self.mode = match self.config.same_host && same_clock(m) {
             true => Mode::SameHost,
@@ -338,14 +363,15 @@ impl Timeline {
         });
     }
 
-    /// The sender's clock is known to have started anew.
+    /// The outlet's clock is known to have started anew.
     pub fn clock_reset(&mut self) {
         self.leave_line();
         self.gate.restart();
         self.notices.push(Notice::ClockReset);
     }
 
-    /// Takes the stamps of samples that came together at `arrival`.
+    /// Takes the timestamps (seconds, outlet's clock) of samples that arrived together at
+    /// `arrival` (seconds, inlet's LSL clock).
     pub fn push(&mut self, stamps: &[f64], arrival: f64) {
         self.first_arrival.get_or_insert(arrival);
         let interval = self.interval().unwrap_or(0.0);
@@ -357,7 +383,7 @@ impl Timeline {
         self.poll(arrival);
     }
 
-    /// Lets time pass; `now` on our LSL clock.
+    /// Decides about held samples; `now` in seconds on the inlet's LSL clock.
     pub fn poll(&mut self, now: f64) {
         if self.mode == Mode::Waiting {
             self.decide(now);
@@ -409,7 +435,7 @@ impl Timeline {
         if !stamp.is_finite() {
             return Verdict::Stray(1);
         }
-        // Who comes back to the line says that what is before it was wrong.
+        // A later sample that fits shows that those before it were wrong.
         let back = |&(stamp, arrival, _): &(f64, f64, f64)| self.gate.fits(stamp, arrival);
         if let Some(strays) = self.held.iter().position(back) {
             return Verdict::Stray(strays);
@@ -450,7 +476,7 @@ impl Timeline {
         self.finish();
     }
 
-    /// The stamps are of another clock from the first sample that is held on.
+    /// The timestamps are of another clock from the first sample that is held on.
     fn step(&mut self, arrival: f64) {
         let measured = self
             .offset
@@ -486,7 +512,7 @@ impl Timeline {
             .min_by(|a, b| a.abs().total_cmp(&b.abs()))
     }
 
-    /// Tells of stamps that are of another clock since it was set, if the measurement did
+    /// Tells of timestamps that are of another clock since it was set, if the measurement did
     /// not follow.
     fn watch_step(&mut self, now: f64) {
         if let Some((since, false)) = self.stepped
@@ -516,8 +542,8 @@ impl Timeline {
         }
     }
 
-    /// Lets go of what is inside, as at the end of a connection; what still has no mode
-    /// is dropped.
+    /// Releases all samples, at the end of a connection. Those that still wait for the first
+    /// clock offset get no time.
     pub fn flush(&mut self) {
         if let Some(d) = &mut self.dejitter {
             d.flush(&mut self.smoothed);
@@ -535,11 +561,12 @@ impl Timeline {
         }
     }
 
-    /// Moves what is ready to `out`.
+    /// Appends the samples that are ready to `out`.
     pub fn drain(&mut self, out: &mut Vec<Stamped>) {
         out.append(&mut self.ready);
     }
 
+    /// The notices since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
@@ -654,7 +681,7 @@ impl Timeline {
         self.finish();
     }
 
-    /// Ends the line of stamps; the next sample starts another.
+    /// Ends the line of timestamps; the next sample starts another.
     fn leave_line(&mut self) {
         if let Some(d) = &mut self.dejitter {
             d.flush(&mut self.smoothed);
@@ -687,7 +714,7 @@ impl Timeline {
             let discont = s.discont | std::mem::take(&mut self.discont);
             let mut local = offset.map(|offset| s.stamp + offset - self.config.device_delay);
             if self.dejitter.is_some() && !discont {
-                // Equal stamps under an offset that becomes smaller.
+                // Equal timestamps under an offset that becomes smaller.
                 local = local.map(|local| self.last.map_or(local, |last| local.max(last)));
             }
             self.last = local.or(self.last);
@@ -722,7 +749,7 @@ fn same_clock(m: Measurement) -> bool {
     m.offset.abs() < SAME_CLOCK + m.uncertainty.clamp(0.0, SAME_CLOCK_DOUBT)
 }
 
-/// Mean interval of a stream whose stamps are used as they are.
+/// Mean interval of a stream whose timestamps are used as they are.
 struct Meter {
     last: Option<f64>,
     interval: f64,

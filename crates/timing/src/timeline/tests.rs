@@ -264,7 +264,7 @@ fn a_step_and_the_way_back() {
     t.measure(m(0.0));
     feed(&mut t, 50.0, 0.0, 0.0);
     out(&mut t);
-    // The stamps, but not the clock that is measured.
+    // The timestamps, but not the clock that is measured.
     feed(&mut t, 111.0, -60.0, 0.0);
     let v = out(&mut t);
     assert_eq!(v.len(), 100);
