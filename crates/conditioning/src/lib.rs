@@ -6,6 +6,12 @@
 //! flat) → filters at the sender's rate → pulse rate, where asked → resampling to a fixed grid by
 //! time stamp → running normalisation → [`GridPoint`]s.
 
+#![warn(
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    unreachable_pub
+)]
+
 mod checks;
 mod conditioner;
 mod filter;

@@ -12,6 +12,12 @@
 //! Only the pixels that the two crops touch are read and converted. A caller that
 //! must let go of a frame at once keeps a [`Snapshot`].
 
+#![warn(
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    unreachable_pub
+)]
+
 mod analyzer;
 mod detector;
 mod geometry;

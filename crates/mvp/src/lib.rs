@@ -3,6 +3,12 @@
 //! graphs made ready to run, and [`Estimator`] answers for a window of what its
 //! [`Inputs`] have been given.
 
+#![warn(
+    clippy::undocumented_unsafe_blocks,
+    missing_docs,
+    unreachable_pub
+)]
+
 mod bundle;
 mod error;
 mod estimator;
