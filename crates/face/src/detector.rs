@@ -4,10 +4,10 @@
 use super::geometry::{Rect, Roi};
 
 /// Side of the input.
-pub(super) const INPUT: usize = 128;
-pub(super) const ANCHORS: usize = 896;
+pub(crate) const INPUT: usize = 128;
+pub(crate) const ANCHORS: usize = 896;
 /// Numbers per anchor: box centre and size, then 6 points.
-pub(super) const VALUES: usize = 16;
+pub(crate) const VALUES: usize = 16;
 const POINTS: usize = 6;
 /// Boxes that overlap more than this are the same face.
 const SAME: f32 = 0.3;
@@ -16,7 +16,7 @@ const LOGIT_LIMIT: f32 = 100.0;
 
 /// A face as the detector saw it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Detection {
+pub(crate) struct Detection {
     pub rect: Rect,
     /// Eyes (left in the picture first), nose, mouth, ears.
     pub points: [(f32, f32); POINTS],
@@ -24,7 +24,7 @@ pub(super) struct Detection {
 }
 
 /// Centres of the anchors, 0–1: an 16×16 grid with 2 each, then an 8×8 grid with 6.
-pub(super) fn anchors() -> Vec<(f32, f32)> {
+pub(crate) fn anchors() -> Vec<(f32, f32)> {
     let mut anchors = Vec::with_capacity(ANCHORS);
     for (cells, each) in [(16, 2), (8, 6)] {
         for y in 0..cells {
@@ -44,7 +44,7 @@ pub(super) fn anchors() -> Vec<(f32, f32)> {
 ///
 /// `regressors` is `[896, 16]`, `logits` `[896]`; `roi` is the square that was shown to
 /// the network, and the answer is in its picture's pixels.
-pub(super) fn decode(
+pub(crate) fn decode(
     regressors: &[f32],
     logits: &[f32],
     anchors: &[(f32, f32)],
@@ -123,7 +123,7 @@ fn merge(mut found: Vec<Detection>) -> Vec<Detection> {
     merged
 }
 
-pub(super) fn sigmoid(logit: f32) -> f32 {
+pub(crate) fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 

@@ -57,7 +57,7 @@ impl Rect {
 
 /// Where a target pixel (column i, row j) is found in a source.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Affine {
+pub(crate) struct Affine {
     pub origin: (f32, f32),
     pub dx: (f32, f32),
     pub dy: (f32, f32),
@@ -84,7 +84,7 @@ impl Affine {
 
 /// A square, turned clockwise by `angle` (radians).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Roi {
+pub(crate) struct Roi {
     pub center: (f32, f32),
     pub side: f32,
     pub angle: f32,

@@ -134,7 +134,7 @@ pub struct ImageView<'a> {
 
 /// What a sample outside of the picture is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Border {
+pub(crate) enum Border {
     /// The nearest pixel.
     Replicate,
     Black,
@@ -213,7 +213,7 @@ impl<'a> ImageView<'a> {
 
     /// Samples `size`×`size` points, bilinearly, into `out` as R, G, B triples in row
     /// order; each is `value / 255 * scale + offset`.
-    pub(super) fn warp(
+    pub(crate) fn warp(
         &self,
         map: &Affine,
         size: usize,

@@ -8,7 +8,7 @@ use onnx::{
 use std::path::{Path, PathBuf};
 
 /// Side of the crop that Face Mesh takes.
-pub(super) const CROP: usize = 256;
+pub(crate) const CROP: usize = 256;
 
 /// What a directory of face models holds.
 pub const MODEL_FILES: [&str; 3] = [

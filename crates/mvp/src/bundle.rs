@@ -310,7 +310,7 @@ impl Bundle {
     }
 
     /// Seconds before a chunk that encoders look at of the signal `name`.
-    pub(super) fn context(&self, name: &str) -> f64 {
+    pub(crate) fn context(&self, name: &str) -> f64 {
         self.manifest.context(name)
     }
 
@@ -653,12 +653,12 @@ impl WindowSpec {
     }
 
     /// Chunks whose input is kept.
-    pub(super) fn held_chunks(&self) -> usize {
+    pub(crate) fn held_chunks(&self) -> usize {
         self.chunks() + SLACK_CHUNKS
     }
 
     /// Points on a grid of `rate` Hz that are kept, with `context` seconds before them.
-    pub(super) fn held_points(&self, rate: f64, context: f64) -> usize {
+    pub(crate) fn held_points(&self, rate: f64, context: f64) -> usize {
         let chunks = self.held_chunks() as f64;
         (chunks * self.chunk * rate + context * rate).ceil() as usize + 1
     }

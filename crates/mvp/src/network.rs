@@ -209,7 +209,7 @@ impl Network {
 }
 
 /// All signals of a stream share a rate; the bundle has been checked for it.
-pub(super) fn stream_rate(bundle: &Bundle, stream: &super::StreamSpec) -> f64 {
+pub(crate) fn stream_rate(bundle: &Bundle, stream: &super::StreamSpec) -> f64 {
     stream
         .channels
         .iter()
