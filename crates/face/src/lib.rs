@@ -59,6 +59,7 @@
 //! # Ok::<(), onnx::Error>(())
 //! ```
 
+#![forbid(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
 mod analyzer;

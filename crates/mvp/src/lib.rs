@@ -60,6 +60,7 @@
 //! # Ok::<(), mvp::Error>(())
 //! ```
 
+#![forbid(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
 mod bundle;

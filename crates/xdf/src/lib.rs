@@ -61,6 +61,7 @@
 //! assert!((corrector.correct(7.0) - 107.0).abs() < 1e-9);
 //! ```
 
+#![forbid(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
 mod clock;

@@ -5,6 +5,8 @@
 //! It uses the same crates as the element `mvpfusion`, so that a network is trained on what it
 //! is given when it runs live.
 
+#![forbid(unsafe_code)]
+
 mod answer;
 mod error;
 mod grid;
