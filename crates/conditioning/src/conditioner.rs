@@ -253,8 +253,8 @@ impl Conditioner {
                 }
             }
         };
-        // A saturated or flat sample goes through the filter too, so that the state is right when the signal
-        // is back, but no point is interpolated from it.
+        // A saturated or flat sample goes through the filter too, so that the state is right when
+        // the signal is back, but no point is interpolated from it.
         let Some(value) = value.filter(|_| usable) else {
             self.resampler.cut();
             return;
