@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
+//! The checks of a signal's samples.
+
 use serde::Deserialize;
 
-/// What a sample must be to count.
+/// The checks that a sample has to pass, the table `checks` of a manifest. NaN and infinite
+/// samples never pass and count as missing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct CheckSpec {
-    /// Seconds of one and the same value after which a signal is flat (electrode off).
+    /// Seconds of one value after which a signal is flat, as when an electrode is off.
     pub flat: f64,
-    /// Values at or beyond either end are saturated, in the stream's own unit.
+    /// Lowest and highest value, in the stream's unit. A value at or beyond either is
+    /// saturated. `None`: any value passes.
     #[serde(default)]
     pub range: Option<[f64; 2]>,
 }
 
 impl CheckSpec {
+    /// Checks the numbers of the table.
+    ///
     /// # Errors
-    /// Says which number is out of its range.
+    /// A text that names the field, the expectation and what was found.
     pub fn check(&self) -> Result<(), String> {
         if !(self.flat.is_finite() && self.flat > 0.0) {
             return Err(format!(
@@ -31,37 +37,43 @@ impl CheckSpec {
     }
 }
 
-/// How many samples came, and how many were of no use and why.
+/// Numbers of samples of a signal: received, and bad by reason. A bad sample is counted for
+/// one reason.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
+    /// All samples, good or bad.
     pub received: u64,
     /// NaN or infinite.
     pub not_finite: u64,
+    /// In a stretch of one value, after [`CheckSpec::flat`] seconds of it.
     pub flat: u64,
+    /// At or beyond [`CheckSpec::range`] or the ends of the sample format.
     pub saturated: u64,
-    /// Older than a sample that had come before.
+    /// Not newer than a sample before it.
     pub late: u64,
 }
 
 impl Counts {
-    /// Samples that failed a check.
+    /// Samples that are bad for any reason.
     pub fn bad(&self) -> u64 {
         self.not_finite + self.flat + self.saturated + self.late
     }
 }
 
-/// Watches one signal. A flat stretch is known as flat only once it has lasted.
+/// The checks of one signal. The first [`CheckSpec::flat`] seconds of a flat stretch pass,
+/// since only then it is known to be one.
 #[derive(Debug, Clone)]
-pub(super) struct Checker {
+pub(crate) struct Checker {
     spec: CheckSpec,
     full_scale: Option<[f64; 2]>,
     last: Option<f64>,
+    /// Time (ns) since which `last` has not changed.
     same_since: u64,
 }
 
 impl Checker {
-    /// `full_scale`: the ends of an integer sample format.
-    pub(super) fn new(spec: CheckSpec, full_scale: Option<[f64; 2]>) -> Self {
+    /// `full_scale`: lowest and highest value of an integer sample format.
+    pub(crate) fn new(spec: CheckSpec, full_scale: Option<[f64; 2]>) -> Self {
         Self {
             spec,
             full_scale,
@@ -70,8 +82,8 @@ impl Checker {
         }
     }
 
-    /// Whether the sample can be used; counts it either way.
-    pub(super) fn accept(&mut self, time: u64, value: f64, counts: &mut Counts) -> bool {
+    /// Whether the sample at `time` (ns) passes. Adds it to `counts` either way.
+    pub(crate) fn accept(&mut self, time: u64, value: f64, counts: &mut Counts) -> bool {
         counts.received += 1;
         if !value.is_finite() {
             counts.not_finite += 1;

@@ -1,46 +1,56 @@
 // SPDX-License-Identifier: MPL-2.0
+//! One signal from samples to grid points.
+
 use super::checks::Checker;
+use super::filter::Cascade;
+use super::normalise::Normaliser;
 use super::pulse::PulseRate;
-use super::{
-    Cascade, CheckSpec, Counts, DeriveSpec, FilterSpec, Grid, NormalisationSpec, Normaliser,
-    Resampler,
-};
+use super::resample::Resampler;
+use super::{CheckSpec, Counts, DeriveSpec, FilterSpec, Grid, NormalisationSpec};
 use serde::Deserialize;
 
-/// How one physiological signal is made ready for the network.
+/// How one physiological signal is made ready for the network: a table `[[signal]]` of a
+/// manifest.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct SignalSpec {
-    /// What the streams call it; the modality, and the name of the pad, where `input` does
-    /// not say otherwise: `eda`, `ecg`, `ppg`, ...
+    /// The name that streams of tokens use. Without `input` it is also the modality, and so
+    /// the name of the pad: `eda`, `ecg`, `ppg`.
     pub name: String,
-    /// The modality whose samples it is made from, where that is not its own name: one
-    /// sensor may give several signals, such as the level and the changes of EDA.
+    /// The modality whose samples the signal is made from, if that is not `name`: one sensor
+    /// may give several signals, such as the level and the changes of EDA.
     #[serde(default)]
     pub input: Option<String>,
     /// Grid rate in Hz.
     pub rate: f64,
-    /// Seconds without a sample that may be bridged by interpolation.
+    /// Longest time between two samples, seconds, across which is interpolated. For a sender
+    /// whose period is longer than two thirds of it, 1.5 periods.
     pub max_gap: f64,
+    /// Which samples are bad.
     pub checks: CheckSpec,
+    /// Filters in the order in which they are applied; at most 16.
     #[serde(default)]
     pub filters: Vec<FilterSpec>,
+    /// What is computed from the filtered samples; `None`: they are used themselves.
     #[serde(default)]
     pub derive: Option<DeriveSpec>,
+    /// How grid values are brought to the network's scale.
     pub normalisation: NormalisationSpec,
 }
 
-/// Each is computed for every sample.
+/// Most filters of a signal: each is computed for every sample.
 const MAX_FILTERS: usize = 16;
 
 impl SignalSpec {
-    /// The modality whose samples it is made from.
+    /// The modality whose samples the signal is made from.
     pub fn modality(&self) -> &str {
         self.input.as_deref().unwrap_or(&self.name)
     }
 
+    /// Checks names and numbers, also those of the filters and the other tables inside.
+    ///
     /// # Errors
-    /// Names the field and what it must be.
+    /// A text that names the field, the expectation and what was found.
     pub fn check(&self) -> Result<(), String> {
         for (field, name) in [("name", self.name.as_str()), ("input", self.modality())] {
             let mut letters = name.bytes();
@@ -86,16 +96,17 @@ impl SignalSpec {
 /// A value on a signal's grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GridPoint {
-    /// Index on the grid.
+    /// Index on the grid: the point is at `k / rate` seconds.
     pub k: u64,
-    /// On the network's scale; `None` in a gap, a bad stretch or the warm-up.
+    /// The value on the network's scale; `None` in a gap, next to a saturated or flat sample,
+    /// and during the warm-up of the pulse rate and of the normalisation.
     pub value: Option<f32>,
 }
 
-/// Turns the samples of one signal into [`GridPoint`]s.
+/// Turns the samples of one signal into [`GridPoint`]s, in order and each once.
 ///
-/// A sender that keeps no rate (nominal rate 0) is resampled first and filtered on
-/// the grid, since a filter needs equal steps.
+/// The samples of an irregular stream (nominal rate 0) are resampled first and filtered on the
+/// grid, since a filter needs equal steps; such a stream gives no pulse rate.
 #[derive(Debug, Clone)]
 pub struct Conditioner {
     spec: SignalSpec,
@@ -104,7 +115,7 @@ pub struct Conditioner {
     checker: Checker,
     finish: Finish,
     pulse: Option<PulseRate>,
-    /// The last sample that was a number, unless the sender has said since that some are missing.
+    /// Time (ns) of the last finite sample that the filter has taken, if none are missing since.
     carried: Option<u64>,
     max_gap: u64,
     resampler: Resampler,
@@ -113,8 +124,11 @@ pub struct Conditioner {
 }
 
 impl Conditioner {
-    /// `source_rate`: the sender's nominal rate in Hz, 0 for none.
-    /// `full_scale`: the ends of an integer sample format.
+    /// `source_rate`: the stream's nominal rate in Hz, 0 for an irregular one.
+    /// `full_scale`: lowest and highest value of an integer sample format, which are
+    /// saturated; `None` for floating point.
+    ///
+    /// `spec` should have passed [`SignalSpec::check`].
     pub fn new(spec: SignalSpec, source_rate: f64, full_scale: Option<[f64; 2]>) -> Self {
         let filter_on_grid = source_rate <= 0.0;
         let filter_rate = if filter_on_grid {
@@ -122,7 +136,7 @@ impl Conditioner {
         } else {
             source_rate
         };
-        // A slow sender's own period is no gap.
+        // The period of a slow sender is no gap.
         let period = if filter_on_grid {
             0.0
         } else {
@@ -149,20 +163,24 @@ impl Conditioner {
         }
     }
 
-    /// The same signal from the same sender, with nothing seen yet.
+    /// A conditioner for the same signal and stream that has seen nothing yet, as after a
+    /// seek.
     pub fn restarted(&self) -> Self {
         Self::new(self.spec.clone(), self.source_rate, self.full_scale)
     }
 
+    /// What the conditioner was made for.
     pub fn spec(&self) -> &SignalSpec {
         &self.spec
     }
 
+    /// The samples since the beginning, [`Conditioner::reconfigure`] included.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Makes ready for a stream of another rate or format; time and normalisation go on.
+    /// Goes on with a stream of another rate or format, as in [`Conditioner::new`]. The grid,
+    /// the normalisation and the counts stay; the filters begin anew.
     pub fn reconfigure(&mut self, source_rate: f64, full_scale: Option<[f64; 2]>) {
         let fresh = Self::new(self.spec.clone(), source_rate, full_scale);
         let next = self.resampler.next();
@@ -173,7 +191,8 @@ impl Conditioner {
         self.resampler.skip_to(next);
     }
 
-    /// Nothing is carried across what comes next: a sender said that samples are missing.
+    /// Says that samples are missing before the next one: nothing is interpolated across the
+    /// gap, however short, and the filters begin anew.
     pub fn cut(&mut self) {
         self.carried = None;
         self.restart_filter();
@@ -192,12 +211,15 @@ impl Conditioner {
         self.resampler.complete(time);
     }
 
-    /// Every point before this running time (ns) is as it will be, whatever comes.
+    /// The running time (ns) before which no later sample can change a point. Such points have
+    /// been given out or are in a gap.
     pub fn settled(&self) -> u64 {
         self.resampler.settled()
     }
 
-    /// Takes a sample at running time `time` (ns) and gives out the points it settles.
+    /// Takes a sample at running time `time` (ns), in the stream's unit, and calls `out` with
+    /// each point up to it. A sample that is not newer than the one before is counted as late
+    /// and changes nothing.
     pub fn push(&mut self, time: u64, value: f64, mut out: impl FnMut(GridPoint)) {
         if self.last_time.is_some_and(|t| time <= t) {
             self.counts.received += 1;
@@ -215,12 +237,13 @@ impl Conditioner {
         }
         let value = match (self.finish.on_grid, &self.pulse) {
             (true, None) => Some(value),
-            // The grid's few points show no beats.
+            // A grid is too coarse for the shape of a heartbeat.
             (true, Some(_)) => None,
             (false, _) => {
                 let filtered = self.finish.filtered(value);
                 if !filtered.is_finite() {
-                    // A value near the largest there is; the filter would never recover.
+                    // The value was so large that the sums overflowed; the filter's state
+                    // would stay infinite.
                     self.restart_filter();
                     None
                 } else if let Some(pulse) = &mut self.pulse {
@@ -230,8 +253,8 @@ impl Conditioner {
                 }
             }
         };
-        // The filter follows a bad sample too, so that its state is right when the signal
-        // is back; the points beside it are not interpolated from it.
+        // A saturated or flat sample goes through the filter too, so that the state is right when
+        // the signal is back, but no point is interpolated from it.
         let Some(value) = value.filter(|_| usable) else {
             self.resampler.cut();
             return;
@@ -244,7 +267,9 @@ impl Conditioner {
         });
     }
 
-    /// Gives out every point before `end` (ns): no later sample can change them.
+    /// Calls `out` with each point before `end` (ns), so that a window can end there. Where the
+    /// next sample may still follow closely, the last value is held up to `end`; the points are
+    /// not changed by what comes later.
     pub fn close(&mut self, end: u64, mut out: impl FnMut(GridPoint)) {
         let Self {
             resampler, finish, ..
@@ -253,12 +278,13 @@ impl Conditioner {
     }
 }
 
-/// Filters, on whichever side of the grid they are, and what comes after the grid.
+/// The filters, before or after the grid, and the normalisation.
 #[derive(Debug, Clone)]
 struct Finish {
     filter: Cascade,
-    /// Whether `filter` holds the state of the samples just before.
+    /// Whether `filter` has the state of the value just before.
     settled: bool,
+    /// Whether the filters are applied to grid values.
     on_grid: bool,
     normaliser: Normaliser,
 }
@@ -367,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn the_future_changes_nothing() {
+    fn later_samples_change_no_earlier_point() {
         let run = |n: usize| {
             let mut c = Conditioner::new(spec(), 256.0, None);
             feed(&mut c, (0..n).map(|i| i as f64 / 256.0), wave)

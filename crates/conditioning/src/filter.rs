@@ -1,27 +1,50 @@
 // SPDX-License-Identifier: MPL-2.0
+//! Butterworth filters, notches and the logarithm, as cascades of second-order sections.
+
 use serde::Deserialize;
 use std::f64::consts::PI;
 
-/// One causal filter of a signal, designed at the rate that the sender keeps.
+/// One causal filter of a signal, designed for the sender's rate: an entry of `filters` in a
+/// manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FilterSpec {
-    /// Butterworth; `cutoff` in Hz at −3 dB.
-    Lowpass { order: usize, cutoff: f64 },
-    /// Butterworth; `cutoff` in Hz at −3 dB.
-    Highpass { order: usize, cutoff: f64 },
-    /// Second order, `frequency` in Hz, `q` = frequency / −3 dB width.
-    Notch { frequency: f64, q: f64 },
-    /// `ln(max(x, 0) + offset)`, `offset` in the signal's unit: makes a change of one part
-    /// in ten the same at every level, as skin conductance wants.
-    Log { offset: f64 },
+    /// Butterworth low-pass. Left out where `cutoff` is at or above half the rate.
+    Lowpass {
+        /// 1 to 8.
+        order: usize,
+        /// −3 dB corner in Hz.
+        cutoff: f64,
+    },
+    /// Butterworth high-pass. A corner above 0.49 times the rate is put there.
+    Highpass {
+        /// 1 to 8.
+        order: usize,
+        /// −3 dB corner in Hz.
+        cutoff: f64,
+    },
+    /// Notch of second order. Left out where `frequency` is at or above half the rate.
+    Notch {
+        /// Centre in Hz.
+        frequency: f64,
+        /// `frequency` divided by the −3 dB width, 0.1 to 1000.
+        q: f64,
+    },
+    /// `ln(max(x, 0) + offset)`: a change by a given share has the same size at every level,
+    /// which suits skin conductance.
+    Log {
+        /// Summand in the signal's unit, above 0.
+        offset: f64,
+    },
 }
 
 impl FilterSpec {
+    /// Checks the numbers of the filter.
+    ///
     /// # Errors
-    /// Says which number is out of its range.
+    /// A text that names the field, the expectation and what was found.
     pub fn check(&self) -> Result<(), String> {
-        // Beyond these the coefficients are lost in rounding.
+        // Outside of these ranges rounding spoils the coefficients.
         let within = |name: &str, value: f64, [low, high]: [f64; 2]| {
             (low..=high)
                 .contains(&value)
@@ -45,11 +68,14 @@ impl FilterSpec {
     }
 }
 
-/// Coefficients of a second-order section, a0 = 1.
+/// A second-order section in transposed direct form II.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Section {
+    /// Numerator.
     b: [f64; 3],
+    /// Denominator a1 and a2; a0 = 1.
     a: [f64; 2],
+    /// State.
     z: [f64; 2],
 }
 
@@ -69,7 +95,7 @@ impl Section {
         y
     }
 
-    /// The state that a constant input `x` of infinite length leaves; returns its output.
+    /// Sets the state that an endless constant input `x` leaves; returns the output for it.
     fn settle(&mut self, x: f64) -> f64 {
         let gain = self.b.iter().sum::<f64>() / (1.0 + self.a.iter().sum::<f64>());
         let y = gain * x;
@@ -103,16 +129,16 @@ impl Stage {
 
 /// A chain of filters with its state.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cascade {
+pub(crate) struct Cascade {
     stages: Vec<Stage>,
 }
 
 impl Cascade {
     /// Designs `specs` for `rate` Hz by the bilinear transform with prewarped corners.
     ///
-    /// A low-pass or notch at or above half the rate has nothing left to remove and is
-    /// left out, so one bundle serves senders of many rates.
-    pub fn new(specs: &[FilterSpec], rate: f64) -> Self {
+    /// A low-pass or notch at or above half the rate has nothing to remove and is left out, so
+    /// that one bundle serves senders of many rates.
+    pub(crate) fn new(specs: &[FilterSpec], rate: f64) -> Self {
         let mut stages = Vec::new();
         for spec in specs {
             let mut sections = Vec::new();
@@ -122,8 +148,7 @@ impl Cascade {
                 FilterSpec::Lowpass { order, cutoff } => {
                     butterworth(&mut sections, order, cutoff, rate, false);
                 }
-                // At or above half the rate nothing would pass; the corner is held just
-                // below, where the design is still defined.
+                // At half the rate the design is not defined; nearly nothing passes there.
                 FilterSpec::Highpass { order, cutoff } => {
                     butterworth(&mut sections, order, cutoff.min(0.49 * rate), rate, true);
                 }
@@ -140,21 +165,24 @@ impl Cascade {
         Self { stages }
     }
 
-    pub fn step(&mut self, x: f64) -> f64 {
+    /// Filters the next value.
+    pub(crate) fn step(&mut self, x: f64) -> f64 {
         self.stages.iter_mut().fold(x, |x, s| s.step(x))
     }
 
-    /// Starts as if `x` had been the input for ever: no step response at the start
-    /// of a stream or after a gap. Returns the output.
-    pub fn settle(&mut self, x: f64) -> f64 {
+    /// Filters `x` as if the input had always been `x`: the start of a stream and the end of a
+    /// gap then give no step response.
+    pub(crate) fn settle(&mut self, x: f64) -> f64 {
         self.stages.iter_mut().fold(x, |x, s| s.settle(x))
     }
 }
 
+/// Appends the sections of a Butterworth filter: a pair of poles each, and the single pole of
+/// an odd order.
 fn butterworth(out: &mut Vec<Section>, order: usize, cutoff: f64, rate: f64, high: bool) {
     let k = (PI * cutoff / rate).tan();
     for i in 0..order / 2 {
-        // The angle of the conjugate pole pair gives the section's damping.
+        // The angle of the conjugate pair of poles gives the damping.
         let theta = PI * (2 * i + 1) as f64 / (2 * order) as f64;
         let damping = 2.0 * theta.sin();
         let a0 = 1.0 + damping * k + k * k;

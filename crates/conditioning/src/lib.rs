@@ -1,10 +1,58 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Physiological samples made ready for the network, causally: what comes out for
-//! an instant depends on nothing after it but the one sample needed to interpolate.
+//! Physiological samples and face units, made ready for a network.
 //!
-//! [`Conditioner`]: raw samples with their times → checks (finite, not saturated, not
-//! flat) → filters at the sender's rate → pulse rate, where asked → resampling to a fixed grid by
-//! time stamp → running normalisation → [`GridPoint`]s.
+//! [`Conditioner`] takes the timed samples of one signal and gives [`GridPoint`]s: values at a
+//! fixed rate, on the network's scale, or nothing where there was nothing usable. The steps:
+//!
+//! 1. checks: finite, not saturated, not flat ([`CheckSpec`]);
+//! 2. filters at the sender's rate ([`FilterSpec`]);
+//! 3. where asked, the pulse rate of a heart signal ([`DeriveSpec`]);
+//! 4. linear interpolation onto a [`Grid`], across gaps up to a limit;
+//! 5. normalisation with the values so far ([`NormalisationSpec`]).
+//!
+//! [`UnitsGrid`] does step 4 for face units. [`GridRing`] and [`TokenRing`] keep the newest grid
+//! points and the newest tokens of an encoder.
+//!
+//! All of it is causal: a point depends on no sample later than the first one at or after it, which
+//! the interpolation needs. Training and the live elements use this code, so that a network is
+//! given what it has learned from.
+//!
+//! This crate has no clock, no threads and no I/O, and does not know what a signal means to a
+//! network: the crate `mvp` puts the parts together as a bundle says. Times are nanoseconds
+//! from the beginning of the grid, in elements running time.
+//!
+//! ```
+//! use conditioning::{CheckSpec, Conditioner, FilterSpec, NormalisationSpec, SignalSpec};
+//!
+//! let spec = SignalSpec {
+//!     name: "eda".into(),
+//!     input: None,
+//!     rate: 4.0,
+//!     max_gap: 2.0,
+//!     checks: CheckSpec { flat: 60.0, range: Some([0.0, 100.0]) },
+//!     filters: vec![FilterSpec::Lowpass { order: 2, cutoff: 1.0 }],
+//!     derive: None,
+//!     normalisation: NormalisationSpec::Fixed { mean: 5.0, std: 2.0 },
+//! };
+//! spec.check()?;
+//!
+//! // 10 s of 7 µS at 8 Hz, with one sample outside of the range.
+//! let mut conditioner = Conditioner::new(spec, 8.0, None);
+//! let mut points = Vec::new();
+//! for i in 0..80u64 {
+//!     let value = if i == 40 { 120.0 } else { 7.0 };
+//!     conditioner.push(i * 125_000_000, value, |point| points.push(point));
+//! }
+//!
+//! assert_eq!((points[1].k, points[1].value), (1, Some(1.0)));
+//! // Nothing is interpolated to or from the saturated sample.
+//! assert_eq!((points[20].k, points[20].value), (20, None));
+//! assert_eq!(conditioner.counts().saturated, 1);
+//! # Ok::<(), String>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
 mod checks;
 mod conditioner;
@@ -18,15 +66,19 @@ mod units;
 
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
-pub use filter::{Cascade, FilterSpec};
-pub use normalise::{NormalisationSpec, Normaliser};
+pub use filter::FilterSpec;
+pub use normalise::NormalisationSpec;
 pub use pulse::DeriveSpec;
-pub use resample::{Grid, Resampler};
+pub use resample::Grid;
 pub use ring::GridRing;
 pub use tokens::TokenRing;
 pub use units::{UnitsGrid, UnitsSpec, share};
 
-/// Whole nanoseconds of a duration in seconds.
+/// A duration in seconds as whole nanoseconds, rounded.
+///
+/// ```
+/// assert_eq!(conditioning::nanoseconds(0.25), 250_000_000);
+/// ```
 pub fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9).round() as u64
 }

@@ -1,35 +1,47 @@
 // SPDX-License-Identifier: MPL-2.0
+//! Normalisation of grid values.
+
 use serde::Deserialize;
 
-/// How grid values are brought to the network's scale.
+/// How grid values are brought to the network's scale: the table `normalisation` of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NormalisationSpec {
-    /// As they are.
+    /// Values stay as they are.
     None,
     /// `(x − mean) / std`.
-    Fixed { mean: f64, std: f64 },
-    /// `(x − mean) / std` with the mean and deviation of what has come so far.
+    Fixed {
+        /// In the signal's unit.
+        mean: f64,
+        /// In the signal's unit, at least 1e-12.
+        std: f64,
+    },
+    /// `(x − mean) / std` with the mean and the standard deviation of the values so far.
     ///
-    /// Everything weighs the same at first; after `time-constant` seconds the past
-    /// fades with it (0: never). Values count once `warm-up` seconds have been seen;
-    /// `min-std` keeps a still signal from being blown up to noise, and results are
-    /// held within ±`clip`.
+    /// All values have the same weight at first; later the weight of a value falls
+    /// exponentially with its age.
     #[serde(rename_all = "kebab-case")]
     Running {
+        /// Seconds after which the weight of a value has fallen to 1/e; 0: it stays.
         time_constant: f64,
+        /// Seconds of values before the first result.
         warm_up: f64,
+        /// Smallest divisor, in the signal's unit: a signal that hardly changes is not
+        /// amplified to its noise.
         min_std: f64,
+        /// Results are limited to ±`clip`.
         clip: f64,
     },
 }
 
-/// The least that may be divided by.
+/// Smallest divisor that a manifest may give.
 const SMALLEST: f64 = 1e-12;
 
 impl NormalisationSpec {
+    /// Checks the numbers of the table.
+    ///
     /// # Errors
-    /// Says which number is out of its range.
+    /// A text that names the field, the expectation and what was found.
     pub fn check(&self) -> Result<(), String> {
         let want = |name: &str, value: f64, ok: bool, range: &str| {
             (value.is_finite() && ok)
@@ -74,17 +86,19 @@ impl NormalisationSpec {
 
 /// The state of a normalisation at a fixed rate.
 #[derive(Debug, Clone)]
-pub struct Normaliser {
+pub(crate) struct Normaliser {
     spec: NormalisationSpec,
+    /// Values per second.
     rate: f64,
+    /// Values so far.
     seen: u64,
     mean: f64,
     variance: f64,
 }
 
 impl Normaliser {
-    /// `rate` in Hz: how many values make a second.
-    pub fn new(spec: NormalisationSpec, rate: f64) -> Self {
+    /// `rate`: values per second.
+    pub(crate) fn new(spec: NormalisationSpec, rate: f64) -> Self {
         Self {
             spec,
             rate,
@@ -94,8 +108,8 @@ impl Normaliser {
         }
     }
 
-    /// The value on the network's scale; `None` while it is warming up.
-    pub fn step(&mut self, x: f64) -> Option<f64> {
+    /// The value on the network's scale; `None` during the warm-up.
+    pub(crate) fn step(&mut self, x: f64) -> Option<f64> {
         match self.spec {
             NormalisationSpec::None => Some(x),
             NormalisationSpec::Fixed { mean, std } => Some((x - mean) / std),

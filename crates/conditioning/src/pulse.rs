@@ -1,23 +1,34 @@
 // SPDX-License-Identifier: MPL-2.0
+//! The pulse rate of a filtered ECG or PPG.
+
 use serde::Deserialize;
 use std::collections::VecDeque;
 
-/// What a signal is turned into after its filters.
+/// What is computed from a signal after its filters: the table `derive` of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DeriveSpec {
-    /// Beats per minute: the median of the inter-beat intervals of the last `span` seconds.
+    /// Beats per minute: 60 divided by the median of the inter-beat intervals, in seconds, of
+    /// the last `span` seconds. Nothing while there are fewer than three.
     ///
-    /// `min` and `max` in beats per minute bound what counts as a heart. The filters
-    /// before it must leave one dominant peak per beat: a band around 0.5–4 Hz of a PPG,
-    /// around 5–20 Hz of an ECG, so that one derivation serves both.
+    /// The filters before it must leave one dominant peak per beat: a band of about 0.5–4 Hz
+    /// of a PPG, of about 5–20 Hz of an ECG.
     #[serde(rename_all = "kebab-case")]
-    PulseRate { min: f64, max: f64, span: f64 },
+    PulseRate {
+        /// Lowest rate, beats per minute: longer intervals do not count. At least 10.
+        min: f64,
+        /// Highest rate, beats per minute: shorter intervals do not count. At most 400.
+        max: f64,
+        /// Seconds, 2 to 120.
+        span: f64,
+    },
 }
 
 impl DeriveSpec {
+    /// Checks the numbers of the table.
+    ///
     /// # Errors
-    /// Says which number is out of its range.
+    /// A text that names the field, the expectation and what was found.
     pub fn check(&self) -> Result<(), String> {
         let Self::PulseRate { min, max, span } = *self;
         if !(min.is_finite() && max.is_finite() && min >= 10.0 && max <= 400.0 && min < max) {
@@ -32,70 +43,72 @@ impl DeriveSpec {
     }
 }
 
-/// Intervals that are compared with a new one.
+/// Intervals whose median a new one is compared with.
 const REMEMBERED: usize = 9;
-/// A beat may come this share earlier or later than the last ones did.
+/// An interval may differ from that median by this share of it.
 const TOLERANCE: f64 = 0.3;
-/// Intervals in `span` before a rate is told.
+/// Intervals within `span` that a rate needs.
 const ENOUGH: usize = 3;
-/// Share of the usual peak that a peak must reach.
+/// Share of the usual height that a peak must reach to be a beat.
 const THRESHOLD: f64 = 0.4;
-/// Seconds without a beat after which the usual peak is halved: a heart that beats more
-/// faintly, a sensor that slipped, or one that began with a spike, is found again.
+/// Half-life, in seconds, of the usual height while no beat is found. So beats are found again
+/// when they have become smaller, as after a slip of the sensor or a spike at the start.
 const HALVING: f64 = 1.5;
-/// Seconds for which the height that the first seconds taught holds without a beat. A spike
-/// among them costs these and a few more.
+/// Seconds for which the height that was learned at the start stays without a beat.
 const LEARNT: f64 = 5.0;
-/// Seconds after a beat in which its own T wave or dicrotic wave may come. Up to 120 beats
-/// per minute no beat comes so early.
+/// Seconds after a beat within which its T wave or dicrotic wave may come. Up to 120 beats per
+/// minute the next beat comes later.
 const ECHO: f64 = 0.5;
-/// A peak that comes so early is a beat of its own if it reaches this share of the last
-/// one, in height and in the steepness of its rise.
+/// A peak within [`ECHO`] is a beat if its height and the steepness of its rise reach this
+/// share of those of the beat before.
 const OWN_BEAT: f64 = 0.82;
-/// One that rises with less than this share of the steepness is none, ever. In between it is
-/// none where such a wave follows one beat after the other.
+/// A peak within [`ECHO`] below this share of the steepness is never a beat. Between the two
+/// shares it is none if such a wave has followed the beats before.
 const SLOW: f64 = 0.5;
-/// Beats with such a wave, less those without, from which on it is expected; twice as many
-/// are remembered.
+/// Such a wave is expected when this many more beats had one than had none. The count goes up
+/// to twice this.
 const FOLLOWED: u32 = 2;
-/// Longest stretch, in seconds, that counts as the rise to a peak.
+/// Longest time, in seconds, that counts as the rise to a peak.
 const RISE: f64 = 0.2;
 
-/// Finds beats as they come and tells their rate.
+/// Detects beats, causally, and computes their rate.
 ///
-/// A beat is a local maximum above an adaptive threshold, no nearer to the last one than
-/// the fastest heart allows; of two that are too near the higher one counts. A lower or
-/// slower wave soon after every beat is part of that beat. Its time is the top of the
-/// parabola through three samples.
+/// A beat is a local maximum above an adaptive threshold. Two beats are at least the shortest
+/// interval apart; of two peaks that are nearer the higher one counts. A lower or slower wave
+/// soon after each beat (T wave, dicrotic wave) is part of that beat. The time of a beat is
+/// the vertex of the parabola through the samples around the maximum.
 #[derive(Debug, Clone)]
-pub(super) struct PulseRate {
+pub(crate) struct PulseRate {
+    /// Intervals between beats, seconds.
     shortest: f64,
     longest: f64,
+    /// Seconds of which the intervals count.
     span: f64,
     /// The last two samples: seconds, value.
     before: Option<(f64, f64)>,
     last: Option<(f64, f64)>,
-    /// Steps from sample to sample of the last moments (seconds, step), only those that no
-    /// later one exceeds: the first is the steepest.
+    /// Recent differences between neighbouring samples (seconds, difference), without those
+    /// that a later one exceeds: the first is the largest.
     rises: VecDeque<(f64, f64)>,
-    /// The usual height of a beat's peak, as known at `known`.
+    /// The usual height of a beat's peak at the time `known`.
     height: f64,
-    /// When a peak last told the height: that of the last beat, or of one to learn from.
+    /// Time of the peak that last changed `height`, seconds.
     known: f64,
-    /// The last beat: it may still be replaced by a higher one near it.
+    /// The last beat: a higher peak soon after may replace it.
     beat: Option<Peak>,
-    /// The last beat that is no smaller wave soon after another one.
+    /// The last beat, without small waves that were taken for one.
     own: Option<Peak>,
-    /// Whether a smaller wave came soon after it.
+    /// Whether a smaller wave came soon after `own`.
     echoed: bool,
-    /// How many beats had one, less those that had none.
+    /// How many beats had such a wave, less those that had none.
     followed: u32,
-    /// The beat before.
+    /// Time of the beat before `beat`, seconds.
     previous: Option<f64>,
-    /// Intervals that a heart could make, newest last: the yardstick.
+    /// Intervals within the limits, newest last. New ones are compared with their median.
     plausible: VecDeque<f64>,
-    /// Accepted intervals: when they ended, how long they were.
+    /// Accepted intervals: end and length, seconds.
     accepted: VecDeque<(f64, f64)>,
+    /// Time of the first sample, seconds.
     began: Option<f64>,
 }
 
@@ -109,7 +122,7 @@ struct Peak {
 }
 
 impl PulseRate {
-    pub(super) fn new(spec: DeriveSpec) -> Self {
+    pub(crate) fn new(spec: DeriveSpec) -> Self {
         let DeriveSpec::PulseRate { min, max, span } = spec;
         Self {
             shortest: 60.0 / max,
@@ -131,9 +144,9 @@ impl PulseRate {
         }
     }
 
-    /// Samples are missing here: no interval spans what comes next, and the peaks may
-    /// have another height.
-    pub(super) fn cut(&mut self) {
+    /// Says that samples are missing before the next one: no interval is measured across the
+    /// gap, and the height of the peaks is learned anew.
+    pub(crate) fn cut(&mut self) {
         self.before = None;
         self.last = None;
         self.rises.clear();
@@ -145,15 +158,16 @@ impl PulseRate {
         self.began = None;
     }
 
-    /// Takes a filtered sample at `time` seconds; the rate in beats per minute, if there is one.
-    pub(super) fn step(&mut self, time: f64, value: f64) -> Option<f64> {
+    /// Takes a filtered sample at `time` seconds and gives the rate in beats per minute, if
+    /// there are enough beats.
+    pub(crate) fn step(&mut self, time: f64, value: f64) -> Option<f64> {
         let began = *self.began.get_or_insert(time);
         if let (Some((t0, a)), Some((t1, b))) = (self.before, self.last)
             && b > a
             && b >= value
             && b > 0.0
         {
-            // The parabola's top; the samples are as good as equally spaced.
+            // Vertex of the parabola, with the samples taken as equally spaced.
             let bend = a - 2.0 * b + value;
             let shift = if bend < 0.0 {
                 0.5 * (a - value) / bend
@@ -183,7 +197,7 @@ impl PulseRate {
             .then(|| 60.0 / median(self.accepted.iter().map(|(_, length)| *length)))
     }
 
-    /// The filters took the samples as equally spaced, and so are the steps.
+    /// Notes a difference between neighbouring samples, which are taken as equally spaced.
     fn climb(&mut self, time: f64, step: f64) {
         let reach = RISE.min(0.5 * self.shortest);
         while self.rises.front().is_some_and(|(t, _)| time - t > reach) {
@@ -195,9 +209,10 @@ impl PulseRate {
         self.rises.push_back((time, step));
     }
 
+    /// Takes a local maximum; `running` are the seconds since the first sample.
     fn peak(&mut self, peak: Peak, running: f64) {
         let Peak { at, height, .. } = peak;
-        // The first seconds only teach how high peaks are.
+        // In the first seconds only the height of the peaks is learned.
         if running < 2.0 * self.longest.min(1.0) {
             self.height = self.height.max(height);
             self.known = at;
@@ -215,7 +230,7 @@ impl PulseRate {
         match self.beat {
             Some(beat) if at - beat.at < self.shortest => {
                 if height > beat.height {
-                    // The same beat's true top: its interval is measured again.
+                    // The true peak of the same beat: its interval is measured again.
                     self.take_back(beat.at);
                     if self.own.is_some_and(|own| own.at == beat.at) {
                         self.own = Some(peak);
@@ -232,7 +247,7 @@ impl PulseRate {
         if self.is_echo(peak) {
             return;
         }
-        // A height that faded before there was a beat says little.
+        // Before the first beat the new height gets more weight the more the old one faded.
         let weight = match self.beat {
             Some(_) => 0.125,
             None => 1.0 - 0.875 * faded,
@@ -244,7 +259,7 @@ impl PulseRate {
         self.measure(at);
     }
 
-    /// Whether the peak belongs to the beat before it.
+    /// Whether the peak is a smaller wave that belongs to the beat before it.
     fn is_echo(&mut self, peak: Peak) -> bool {
         if let Some(own) = self.own {
             let smaller = peak.height < OWN_BEAT * own.height || peak.rise < OWN_BEAT * own.rise;
@@ -263,6 +278,7 @@ impl PulseRate {
         false
     }
 
+    /// Removes the interval that ended at `ended`.
     fn take_back(&mut self, ended: f64) {
         if self.accepted.back().is_some_and(|(t, _)| *t == ended) {
             self.accepted.pop_back();
@@ -275,6 +291,7 @@ impl PulseRate {
         }
     }
 
+    /// Measures the interval that ends at `at`, and keeps it if it is plausible.
     fn measure(&mut self, at: f64) {
         let Some(length) = self.previous.map(|p| at - p) else {
             return;
@@ -294,7 +311,7 @@ impl PulseRate {
     }
 }
 
-/// 0 for nothing.
+/// The median, 0 without values.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
@@ -356,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_a_change_and_forgets_what_stopped() {
+    fn it_follows_a_change_and_ends_after_the_last_beat() {
         let mut beats: Vec<f64> = (0..40).map(|i| f64::from(i) * 0.9).collect();
         let from = beats[beats.len() - 1];
         beats.extend((1..60).map(|i| from + f64::from(i) * 0.6));
@@ -376,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_no_heart_of_one_rate() {
+    fn noise_and_silence_give_no_steady_rate() {
         let all = rates(&[], 0.1, 64.0, 60.0, 1.0);
         let told = all.iter().flatten().count() as f64 / all.len() as f64;
         let mut p = PulseRate::new(SPEC);
@@ -440,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_first_seconds_taught_fades_without_a_beat() {
+    fn the_height_of_a_spike_at_the_start_fades_without_a_beat() {
         for spike in [3.0, 5.0, 100.0, 1e6] {
             let rate = with_echo(72.0, 0.0, 0.3, 0.02, spike);
             assert!(

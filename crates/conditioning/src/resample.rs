@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
+//! Interpolation of timed samples onto a grid.
 
-/// Equidistant instants from running time zero: point `k` is at `k / rate` seconds.
+/// Instants at a fixed rate from running time 0: point `k` is at `k / rate` seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
     rate: f64,
@@ -12,16 +13,12 @@ impl Grid {
         Self { rate }
     }
 
-    pub fn rate(&self) -> f64 {
-        self.rate
-    }
-
-    /// Running time of point `k` in nanoseconds.
+    /// Running time of point `k` in nanoseconds, rounded.
     pub fn time(&self, k: u64) -> u64 {
         (k as f64 * 1e9 / self.rate).round() as u64
     }
 
-    /// The first point at or after `time`.
+    /// Index of the first point at or after running time `time` (ns).
     pub fn ceil(&self, time: u64) -> u64 {
         let mut k = (time as f64 * self.rate / 1e9).ceil() as u64;
         // Rounding may put the estimate one off either way.
@@ -35,26 +32,28 @@ impl Grid {
     }
 }
 
-/// Points further back than this are skipped, not given out one by one: a stream that
-/// comes back after hours costs no more than one that comes back after minutes.
+/// Points in a gap that are older than this (ns) are skipped and not given out, so that the
+/// cost of a gap of hours is bounded.
 const HORIZON: u64 = 600_000_000_000;
 
-/// Timed vectors onto a [`Grid`], linearly between neighbours no further apart than a limit.
+/// Interpolates timed vectors linearly onto a [`Grid`], between samples that are no further
+/// apart than a limit.
 #[derive(Debug, Clone)]
-pub struct Resampler {
+pub(crate) struct Resampler {
     grid: Grid,
     max_gap: u64,
     /// The next grid point to give out.
     next: u64,
+    /// Time (ns) and values of the last sample.
     last: Option<(u64, Vec<f64>)>,
-    /// No sample before this instant will come any more.
+    /// No sample before this running time (ns) will come.
     complete: u64,
     scratch: Vec<f64>,
 }
 
 impl Resampler {
-    /// `max_gap` in nanoseconds.
-    pub fn new(grid: Grid, max_gap: u64) -> Self {
+    /// `max_gap`: the limit in nanoseconds.
+    pub(crate) fn new(grid: Grid, max_gap: u64) -> Self {
         Self {
             grid,
             max_gap,
@@ -65,39 +64,30 @@ impl Resampler {
         }
     }
 
-    pub fn grid(&self) -> Grid {
-        self.grid
-    }
-
-    /// The first point that has not been given out.
-    pub fn next(&self) -> u64 {
+    /// Index of the first point that has not been given out.
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
-    /// The same grid and gap, from time zero.
-    pub fn restarted(&self) -> Self {
-        Self::new(self.grid, self.max_gap)
-    }
-
-    /// Goes on at point `next`; what lies before counts as given out.
-    pub fn skip_to(&mut self, next: u64) {
+    /// Goes on at point `next`, if that is later; the points before it are not given out.
+    pub(crate) fn skip_to(&mut self, next: u64) {
         self.next = self.next.max(next);
     }
 
-    /// Whether a sample at `time` continues the last one.
-    pub fn continues(&self, time: u64) -> bool {
+    /// Whether a sample at `time` (ns) is near enough to the last one to interpolate.
+    fn continues(&self, time: u64) -> bool {
         self.last
             .as_ref()
             .is_some_and(|(t, _)| time.saturating_sub(*t) <= self.max_gap)
     }
 
     /// Says that no further sample before `time` (ns) will come.
-    pub fn complete(&mut self, time: u64) {
+    pub(crate) fn complete(&mut self, time: u64) {
         self.complete = self.complete.max(time);
     }
 
-    /// Every point before this instant (ns) is as it will be, whatever comes.
-    pub fn settled(&self) -> u64 {
+    /// The time (ns) before which no later sample can change a point.
+    pub(crate) fn settled(&self) -> u64 {
         let given = self.grid.time(self.next);
         if self.may_hold() {
             given
@@ -111,14 +101,19 @@ impl Resampler {
         self.last.is_some() && self.continues(self.complete)
     }
 
-    /// Forgets the last sample: nothing is interpolated across what comes next.
-    pub fn cut(&mut self) {
+    /// Drops the last sample, so that nothing is interpolated up to the next one.
+    pub(crate) fn cut(&mut self) {
         self.last = None;
     }
 
-    /// Takes a sample and gives out the grid points up to it: `(k, Some(values))`, or
-    /// `(k, None)` for points in a gap. A sample that is not newer than the last is ignored.
-    pub fn push(&mut self, time: u64, values: &[f64], mut out: impl FnMut(u64, Option<&[f64]>)) {
+    /// Takes a sample at `time` (ns) and gives out the grid points up to it: `(k, Some(values))`,
+    /// or `(k, None)` in a gap. A sample that is not newer than the last is ignored.
+    pub(crate) fn push(
+        &mut self,
+        time: u64,
+        values: &[f64],
+        mut out: impl FnMut(u64, Option<&[f64]>),
+    ) {
         if self.last.as_ref().is_some_and(|(t, _)| time <= *t) {
             return;
         }
@@ -149,10 +144,10 @@ impl Resampler {
         }
     }
 
-    /// Gives out every point before `end`, holding the last sample where the next one, at
-    /// `end` or later, may still follow it closely: a window closes on time though its
-    /// next sample is still under way. Where it cannot, the points are in a gap.
-    pub fn close(&mut self, end: u64, mut out: impl FnMut(u64, Option<&[f64]>)) {
+    /// Gives out every point before `end` (ns), so that a window can end before the next sample
+    /// has come. If that sample, at `end` or later, can be within the limit of the last one, the
+    /// last one is held; otherwise the points are in a gap.
+    pub(crate) fn close(&mut self, end: u64, mut out: impl FnMut(u64, Option<&[f64]>)) {
         self.complete(end);
         self.skip_to(self.grid.ceil(end.saturating_sub(HORIZON)));
         let hold = self.may_hold();
@@ -193,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stays_a_line_whatever_the_stamps() {
+    fn a_line_stays_a_line_at_any_timestamps() {
         let mut r = Resampler::new(Grid::new(10.0), 400 * MS);
         for t in [30, 171, 333, 480, 481, 700] {
             let points = collect(|out| r.push(t * MS, &[t as f64], out));
@@ -208,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_a_gap() {
+    fn nothing_is_interpolated_across_a_gap() {
         let mut r = Resampler::new(Grid::new(10.0), 250 * MS);
         r.push(0, &[1.0], |_, _| {});
         let points = collect(|out| r.push(500 * MS, &[1.0], out));
@@ -219,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_of_nothing_are_skipped() {
+    fn a_gap_of_hours_is_skipped() {
         let mut r = Resampler::new(Grid::new(1000.0), 250 * MS);
         let mut points = 0;
         r.push(100_000 * 3600 * 1000 * MS, &[1.0], |_, _| points += 1);
@@ -240,9 +235,10 @@ mod tests {
         assert_eq!(points, [(6, None)]);
     }
 
-    /// Whether a grid is closed early or late, a known gap gives the same points.
+    /// A gap that is known gives the same points whether the grid is closed before or after
+    /// the next sample.
     #[test]
-    fn a_gap_that_is_known_is_not_held_over() {
+    fn no_value_is_held_in_a_known_gap() {
         let fresh = || {
             let mut r = Resampler::new(Grid::new(10.0), 250 * MS);
             r.push(130 * MS, &[3.0], |_, _| {});

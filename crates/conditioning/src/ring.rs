@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
+//! A ring of grid points.
 
-/// The last values on a grid, each a vector of `width` numbers or nothing.
+/// The newest points of a grid, each a vector of `width` values or empty.
+///
+/// ```
+/// let mut ring = conditioning::GridRing::new(1, 100);
+/// ring.push(0, Some(&[0.5]));
+/// ring.push(2, Some(&[1.5]));
+/// let (mut values, mut valid) = ([9.0; 4], [9.0; 4]);
+/// assert_eq!(ring.copy(-1, &mut values, &mut valid), 2);
+/// assert_eq!(values, [0.0, 0.5, 0.0, 1.5]);
+/// assert_eq!(valid, [0.0, 1.0, 0.0, 1.0]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct GridRing {
     width: usize,
@@ -12,13 +23,13 @@ pub struct GridRing {
 }
 
 impl GridRing {
-    /// Bytes that a ring of this size takes.
+    /// Bytes that a ring for `capacity` points of `width` values takes.
     pub fn bytes(width: usize, capacity: usize) -> u64 {
         let point = (width as u64).saturating_mul(4).saturating_add(1);
         point.saturating_mul(capacity.max(1) as u64)
     }
 
-    /// Holds the last `capacity` points of `width` values.
+    /// An empty ring for the newest `capacity` points (at least one) of `width` values.
     pub fn new(width: usize, capacity: usize) -> Self {
         let capacity = capacity.max(1);
         Self {
@@ -30,12 +41,7 @@ impl GridRing {
         }
     }
 
-    /// The point after the newest one that was pushed.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// Forgets everything.
+    /// Empties the ring; the next point may have any index.
     pub fn clear(&mut self) {
         self.end = 0;
         self.valid.fill(false);
@@ -45,8 +51,8 @@ impl GridRing {
         (k % self.capacity) as usize
     }
 
-    /// The part of the points `first..first + n` that may be held, as runs of adjacent
-    /// slots: the offset into the request, the first slot and the length.
+    /// The points of `first..first + n` that are in the ring, as at most two runs of adjacent
+    /// slots: offset from `first`, first slot, length.
     fn runs(&self, first: i64, n: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         let oldest = self.end.saturating_sub(self.capacity) as i64;
         let start = first.max(oldest);
@@ -62,7 +68,8 @@ impl GridRing {
         .filter(|(_, _, length)| *length > 0)
     }
 
-    /// Puts point `k`; points that were passed over are empty, older ones are ignored.
+    /// Puts point `k`: `width` values, or `None` for an empty point. Points between the newest
+    /// one and `k` become empty. A `k` that is not newer is ignored.
     pub fn push(&mut self, k: u64, values: Option<&[f32]>) {
         if k < self.end {
             return;
@@ -79,9 +86,9 @@ impl GridRing {
         self.end = k + 1;
     }
 
-    /// Copies the points from `first` (negative: before time zero) into `values`
-    /// (`[n, width]`, zero where there is nothing) and `valid` (`[n]`, 1 or 0).
-    /// Returns how many are there.
+    /// Copies `n` points from index `first` on (negative: before time 0) into `values`
+    /// (`[n, width]`, 0 where a point is empty or not in the ring) and `valid` (`[n]`, 1 or 0).
+    /// `valid` gives `n`. Returns the number of points that are not empty.
     pub fn copy(&self, first: i64, values: &mut [f32], valid: &mut [f32]) -> usize {
         values.fill(0.0);
         valid.fill(0.0);
@@ -97,7 +104,7 @@ impl GridRing {
         count
     }
 
-    /// How many of the `n` points from `first` hold a value.
+    /// How many of the `n` points from index `first` on are in the ring and not empty.
     pub fn count(&self, first: i64, n: usize) -> usize {
         self.runs(first, n)
             .map(|(_, slot, length)| {
@@ -113,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_the_newest_and_knows_the_holes() {
+    fn the_newest_points_are_kept_and_the_others_empty() {
         let mut ring = GridRing::new(2, 4);
         for k in [0, 1, 2, 5, 6] {
             ring.push(k, Some(&[k as f32, -(k as f32)]));
@@ -128,9 +135,9 @@ mod tests {
         assert_eq!(ring.count(1, 8), 2);
     }
 
-    /// Against the definition, for every request around a ring that has wrapped.
+    /// Compares every request around a ring that has wrapped with the definition.
     #[test]
-    fn every_request_gets_what_is_held() {
+    fn every_request_gets_what_is_in_the_ring() {
         for end in [0u64, 1, 4, 5, 7, 13] {
             let mut ring = GridRing::new(1, 5);
             for k in 0..end {
@@ -165,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn its_size_is_told() {
+    fn bytes_are_what_the_ring_allocates() {
         for (width, capacity) in [(1, 1), (3, 7), (52, 451), (0, 0)] {
             let ring = GridRing::new(width, capacity);
             let bytes = ring.values.len() * 4 + ring.valid.len();
@@ -175,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn before_time_zero_there_is_nothing() {
+    fn points_before_time_zero_are_empty() {
         let mut ring = GridRing::new(1, 8);
         ring.push(0, Some(&[4.0]));
         let (mut values, mut valid) = ([1.0; 4], [1.0; 4]);

@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
+//! A ring of tokens.
 
-/// The tokens of the last chunks of one stream.
+/// The tokens of the newest chunks of one stream, so that no chunk is encoded twice.
+///
+/// ```
+/// // Windows of two chunks, with one token of three values for each chunk.
+/// let mut ring = conditioning::TokenRing::new(2, 1, 3);
+/// ring.store(0, Some(&[1.0, 2.0, 3.0]));
+/// ring.store(1, None);
+/// assert!(ring.knows(1));
+/// let (mut values, mut valid) = ([9.0; 6], [9.0; 2]);
+/// ring.window(2, &mut values, &mut valid);
+/// assert_eq!(values, [1.0, 2.0, 3.0, 0.0, 0.0, 0.0]);
+/// assert_eq!(valid, [1.0, 0.0]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct TokenRing {
-    /// Numbers per chunk: tokens × width.
+    /// Values per chunk: tokens × width.
     length: usize,
     tokens: usize,
     chunks: Vec<Slot>,
@@ -18,7 +31,7 @@ enum Slot {
 }
 
 impl TokenRing {
-    /// Bytes that a ring of this size takes.
+    /// Bytes that a ring made by [`TokenRing::new`] with these numbers takes.
     pub fn bytes(chunks: usize, tokens: usize, width: usize) -> u64 {
         let values = (tokens as u64)
             .saturating_mul(width as u64)
@@ -27,7 +40,8 @@ impl TokenRing {
         chunk.saturating_mul(chunks.max(1) as u64)
     }
 
-    /// Holds `chunks` chunks of `tokens` tokens of `width` numbers.
+    /// An empty ring for the newest `chunks` chunks (at least one), which is the length of a
+    /// window, with `tokens` tokens of `width` values for each chunk.
     pub fn new(chunks: usize, tokens: usize, width: usize) -> Self {
         let chunks = chunks.max(1);
         let length = tokens * width;
@@ -43,12 +57,13 @@ impl TokenRing {
         (chunk % self.chunks.len() as u64) as usize
     }
 
-    /// Whether this chunk has been dealt with.
+    /// Whether [`TokenRing::store`] was called for this chunk and it is still in the ring.
     pub fn knows(&self, chunk: u64) -> bool {
         matches!(self.chunks[self.slot(chunk)], Slot::Empty(c) | Slot::Encoded(c) if c == chunk)
     }
 
-    /// Stores the tokens of `chunk` (`[tokens, width]`), or that it holds nothing to encode.
+    /// Stores the tokens of chunk number `chunk` (`[tokens, width]`). `None`, or another number
+    /// of values: the chunk has no tokens.
     pub fn store(&mut self, chunk: u64, tokens: Option<&[f32]>) {
         let slot = self.slot(chunk);
         let place = &mut self.values[slot * self.length..][..self.length];
@@ -61,9 +76,9 @@ impl TokenRing {
         }
     }
 
-    /// Copies the window that ends before chunk `end` into `values`
-    /// (`[chunks × tokens, width]`, zero where there is nothing) and `valid`
-    /// (`[chunks × tokens]`). Oldest first, as many chunks as the ring holds.
+    /// Copies the window that ends where chunk `end` begins, oldest chunk first, into `values`
+    /// (`[chunks × tokens, width]`, 0 where there are no tokens) and `valid`
+    /// (`[chunks × tokens]`, 1 or 0).
     pub fn window(&self, end: u64, values: &mut [f32], valid: &mut [f32]) {
         let count = self.chunks.len() as u64;
         let places = values
@@ -84,7 +99,7 @@ impl TokenRing {
         }
     }
 
-    /// Forgets everything.
+    /// Empties the ring.
     pub fn clear(&mut self) {
         self.chunks.fill(Slot::Unknown);
     }
@@ -95,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_size_is_told() {
+    fn bytes_are_what_the_ring_allocates() {
         for (chunks, tokens, width) in [(1, 1, 1), (60, 2, 32), (0, 3, 5)] {
             let ring = TokenRing::new(chunks, tokens, width);
             let bytes = ring.values.len() * 4 + ring.chunks.len() * size_of::<Slot>();

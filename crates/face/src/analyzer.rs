@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Faces from pictures, one after the other.
+//! Finding and following faces from frame to frame.
 
 use super::detector::{self, Detection, sigmoid};
 use super::geometry::{Rect, Roi};
@@ -8,24 +8,27 @@ use super::networks::{CROP, Mesh, Networks};
 use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS};
 use onnx::Error;
 
-/// A crop is this much wider than the face.
+/// Side of a crop, as a multiple of the longer side of the face.
 const CROP_MARGIN: f32 = 1.5;
-/// Outer corners of the eyes: the line that a crop keeps level.
+/// Landmarks at the outer corners of the eyes; a crop is turned so that they are level.
 const EYE_CORNERS: (usize, usize) = (33, 263);
-/// Two boxes that overlap more than this are one face.
+/// Two boxes whose intersection over union is above this are one face.
 const SAME_FACE: f32 = 0.3;
-/// A detection this sure counts at once; a weaker one must be found twice running.
+/// A detection with at least this score counts at once; one with a lower score has to be found
+/// in two analyses in a row.
 const SURE: f32 = 0.75;
-/// Detections per picture that may turn out to be no face. With a low least confidence
-/// there are hundreds, and each look costs as much as a face.
+/// Detections in one frame in which Face Mesh may find no face before the rest is left out.
+/// With a low `min_confidence` there may be hundreds, and each costs as much as a face.
 const MAX_IN_VAIN: usize = 4;
-/// For so many analyses a lost face that comes back at its place keeps its id.
+/// Number of analyses within which a lost face that comes back at its place keeps its id.
 const REMEMBERED: u64 = 10;
 
+/// What an [`Analyzer`] looks for. The default is one face with a confidence of 0.5.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// Least score of a detection and least presence of a face, 0–1.
+    /// Lowest score of a detection, and lowest presence of a face, 0–1.
     pub min_confidence: f32,
+    /// Most faces that are followed at a time; the cost grows with each.
     pub max_faces: usize,
 }
 
@@ -38,36 +41,39 @@ impl Default for Options {
     }
 }
 
-/// One face in one picture.
+/// One face in one frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Face {
-    /// Stays the same while the same face is followed; never used again for another.
+    /// Stays the same while the face is followed, and is not used for another face of this
+    /// [`Analyzer`].
     pub track_id: u64,
-    /// Presence of a face, 0–1.
+    /// Presence of a face, 0–1, as Face Mesh gives it.
     pub confidence: f32,
-    /// Around all landmarks; may reach beyond the picture.
+    /// The box around all landmarks, pixels of the frame; may reach beyond the frame.
     pub rect: Rect,
-    /// 478 points: x, y in pixels of the picture, z (towards the viewer is negative)
-    /// in the same scale.
+    /// [`LANDMARKS`] points x, y, z in pixels of the frame. z is the depth relative to the
+    /// head's centre, negative towards the viewer.
     pub landmarks: Vec<[f32; 3]>,
-    /// 0–1, in the order of [`BLENDSHAPES`].
+    /// Face units, 0–1, in the order of [`BLENDSHAPES`].
     pub blendshapes: [f32; BLENDSHAPES.len()],
 }
 
-/// Where a face was, and where to look for it next.
+/// A face that is followed.
 struct Track {
-    /// None until the detector is sure.
+    /// `None` for a weak detection that has not been confirmed.
     id: Option<u64>,
     presence: f32,
     rect: Rect,
     landmarks: Vec<[f32; 3]>,
+    /// The crop for the next frame.
     next: Roi,
 }
 
-/// Where there may be a face.
+/// A place where there may be a face.
 struct Candidate {
     rect: Rect,
     crop: Roi,
+    /// Whether it counts at once.
     sure: bool,
 }
 
@@ -82,13 +88,18 @@ impl From<&Detection> for Candidate {
     }
 }
 
+/// A face that was followed and is not there any more.
 struct Lost {
     id: u64,
     rect: Rect,
+    /// Number of the analysis that lost it.
     since: u64,
 }
 
-/// Finds and follows faces. Feed it pictures of one stream in order.
+/// Finds faces in the frames of one video and follows them.
+///
+/// Faces are only compared with those of the frames before, so one analyzer is needed for each
+/// video, and [`Analyzer::reset`] after a cut or a seek.
 pub struct Analyzer<N> {
     networks: N,
     options: Options,
@@ -98,11 +109,14 @@ pub struct Analyzer<N> {
     ids: u64,
     analyses: u64,
     detector_runs: u64,
+    /// Of the last frame.
     size: (usize, usize),
+    /// Input of a network.
     pixels: Vec<f32>,
 }
 
 impl<N: Networks> Analyzer<N> {
+    /// An analyzer that knows no face yet.
     pub fn new(networks: N, options: Options) -> Self {
         Self {
             networks,
@@ -118,33 +132,37 @@ impl<N: Networks> Analyzer<N> {
         }
     }
 
+    /// The networks that it runs.
     pub fn networks(&self) -> &N {
         &self.networks
     }
 
-    /// Takes effect at the next analysis.
+    /// Changes the options from the next analysis on.
     pub fn set_options(&mut self, options: Options) {
         self.options = options;
     }
 
-    /// How often the detector ran.
+    /// How often the detector has run.
     pub fn detector_runs(&self) -> u64 {
         self.detector_runs
     }
 
-    /// Forgets the faces: what comes next is not a continuation.
+    /// Drops all faces, because the next frame does not continue the last one. Their ids are not
+    /// used again.
     pub fn reset(&mut self) {
         self.tracks.clear();
         self.lost.clear();
     }
 
-    /// The faces in `image`, longest known first.
+    /// The faces in `image`, those that have been followed longest first, at most
+    /// [`Options::max_faces`].
     ///
-    /// `regions` are faces that somebody else has found; where there are some, they take
-    /// the place of the detector.
+    /// `regions` are boxes of faces, in pixels of the frame, that another detector has found. If
+    /// there are any, the detector of this crate does not run. A frame of another size than the
+    /// last one begins anew, as after [`Analyzer::reset`].
     ///
     /// # Errors
-    /// Those of the networks; the faces are then forgotten.
+    /// Those of the networks; faces are then no longer followed.
     pub fn analyze(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Face>, Error> {
         if image.size() != self.size {
             self.reset();
@@ -169,7 +187,7 @@ impl<N: Networks> Analyzer<N> {
         Ok(faces)
     }
 
-    /// Looks again at each known face where its last landmarks were.
+    /// Runs Face Mesh for each known face at the place of its last landmarks.
     fn follow(&mut self, image: &ImageView<'_>, tracks: Vec<Track>) -> Result<Vec<Track>, Error> {
         let mut kept: Vec<Track> = Vec::with_capacity(tracks.len());
         for old in tracks {
@@ -191,8 +209,8 @@ impl<N: Networks> Analyzer<N> {
         Ok(kept)
     }
 
-    /// Runs the detector, adds the faces that are new and drops unsure ones that it
-    /// does not find again.
+    /// Runs the detector (or takes `regions`), adds the faces that are new and drops weak ones
+    /// that are not found again.
     fn find(
         &mut self,
         image: &ImageView<'_>,
@@ -222,7 +240,7 @@ impl<N: Networks> Analyzer<N> {
                 in_vain += 1;
                 continue;
             };
-            // The landmarks may have settled on a neighbour.
+            // Face Mesh may have found the landmarks of a neighbouring face.
             if tracks
                 .iter()
                 .any(|t| t.rect.overlap(&seen.rect) > SAME_FACE)
@@ -246,7 +264,7 @@ impl<N: Networks> Analyzer<N> {
         Ok(())
     }
 
-    /// The id of a face that was lost here a moment ago, else a new one.
+    /// The id of a face that was lost at this place shortly before, else a new one.
     fn identify(&mut self, rect: &Rect) -> u64 {
         if let Some(i) = self
             .lost
@@ -259,8 +277,8 @@ impl<N: Networks> Analyzer<N> {
         self.ids
     }
 
-    /// Crops for regions that say nothing of the eyes: a first look at the upright
-    /// region tells how the head is turned.
+    /// Candidates for regions whose eyes are not known: Face Mesh runs on the upright region,
+    /// and its landmarks give a crop in which the eyes are level.
     fn level(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Candidate>, Error> {
         let mut candidates = Vec::new();
         for rect in regions.iter().take(self.options.max_faces) {
@@ -275,6 +293,7 @@ impl<N: Networks> Analyzer<N> {
         Ok(candidates)
     }
 
+    /// Runs the detector on the whole frame.
     fn detect(&mut self, image: &ImageView<'_>) -> Result<Vec<Detection>, Error> {
         let roi = Roi::letterbox(self.size);
         image.warp(
@@ -295,7 +314,8 @@ impl<N: Networks> Analyzer<N> {
         ))
     }
 
-    /// The face inside `roi`, without an id; `None` where there is none.
+    /// Runs Face Mesh on `roi` and gives the face there, without an id; `None` if there is
+    /// none.
     fn look(&mut self, image: &ImageView<'_>, roi: &Roi) -> Result<Option<Track>, Error> {
         image.warp(
             &roi.map(CROP),
@@ -335,6 +355,7 @@ impl<N: Networks> Analyzer<N> {
         }))
     }
 
+    /// Runs the blendshape network for a track.
     fn face(&mut self, track_id: u64, track: &Track) -> Result<Face, Error> {
         let points: Vec<f32> = BLENDSHAPE_LANDMARKS
             .iter()
@@ -361,19 +382,19 @@ impl<N: Networks> Analyzer<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{PixelFormat, Plane, YuvToRgb};
+    use crate::format::{PixelFormat, Plane, YuvToRgb};
     use std::collections::VecDeque;
 
     const SIZE: usize = 256;
 
-    /// Networks that say what they are told to.
+    /// Networks with given outputs.
     #[derive(Default)]
     struct Script {
         /// Per run of the detector: faces as centre (of 128) and logit.
         detections: VecDeque<Vec<(f32, f32, f32)>>,
         /// Presence logits, one per look; afterwards "certain".
         presence: VecDeque<f32>,
-        /// Put into the first landmark.
+        /// Value for the first landmark's x.
         poison: Option<f32>,
         meshes: usize,
     }
@@ -458,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn the_detector_rests_while_the_face_is_followed() {
+    fn the_detector_does_not_run_while_the_face_is_followed() {
         let mut a = analyzer(
             Script {
                 detections: [vec![(64.0, 64.0, SURE_LOGIT)]].into(),
@@ -497,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_detection_without_a_presence_is_no_face() {
+    fn a_detection_without_presence_is_no_face() {
         let mut a = analyzer(
             Script {
                 detections: vec![vec![(64.0, 64.0, SURE_LOGIT)]; 3].into(),
@@ -512,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn many_false_detections_cost_few_looks() {
+    fn many_false_detections_cost_few_runs_of_the_mesh() {
         let everywhere: Vec<_> = (0..49)
             .map(|i| {
                 (
@@ -549,7 +570,7 @@ mod tests {
         assert_eq!(ids(&mut a), [1]);
         assert!(ids(&mut a).is_empty());
         assert_eq!(ids(&mut a), [1]);
-        // Lost once more; long after, a face at this place may be anybody's.
+        // Lost once more; long after, a face at this place may be another one.
         a.networks.presence = [-9.0].into();
         for _ in 0..=REMEMBERED {
             assert!(ids(&mut a).is_empty());
@@ -559,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn a_face_found_in_the_same_picture_goes_on() {
+    fn a_face_found_in_the_same_frame_is_followed() {
         let mut a = analyzer(
             Script {
                 detections: [
@@ -578,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn two_faces_are_two_and_one_is_not() {
+    fn two_faces_are_followed_apart_and_one_is_not_doubled() {
         let two = vec![
             (30.0, 30.0, SURE_LOGIT),
             (90.0, 90.0, SURE_LOGIT),
@@ -603,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_or_a_reset_starts_anew() {
+    fn another_size_or_a_reset_drops_the_faces() {
         let here = || vec![(64.0, 64.0, SURE_LOGIT)];
         let mut a = analyzer(
             Script {
@@ -619,7 +640,7 @@ mod tests {
     }
 
     #[test]
-    fn landmarks_that_are_no_numbers_are_no_face() {
+    fn landmarks_that_are_not_finite_are_no_face() {
         for poison in [f32::NAN, f32::INFINITY] {
             let mut a = analyzer(
                 Script {

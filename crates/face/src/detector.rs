@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: MPL-2.0
-//! BlazeFace (short range): what its numbers mean.
+//! BlazeFace (short range): from its outputs to boxes.
 
 use super::geometry::{Rect, Roi};
 
-/// Side of the input.
-pub(super) const INPUT: usize = 128;
-pub(super) const ANCHORS: usize = 896;
-/// Numbers per anchor: box centre and size, then 6 points.
-pub(super) const VALUES: usize = 16;
+/// Side of the input, pixels.
+pub(crate) const INPUT: usize = 128;
+pub(crate) const ANCHORS: usize = 896;
+/// Values per anchor: box centre and size, then 6 points.
+pub(crate) const VALUES: usize = 16;
 const POINTS: usize = 6;
-/// Boxes that overlap more than this are the same face.
+/// Boxes whose intersection over union is above this are the same face.
 const SAME: f32 = 0.3;
-/// Logits beyond this add nothing but overflow.
+/// Logits are limited to ± this, so that `exp` does not overflow.
 const LOGIT_LIMIT: f32 = 100.0;
 
-/// A face as the detector saw it.
+/// A detected face.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Detection {
-    pub rect: Rect,
-    /// Eyes (left in the picture first), nose, mouth, ears.
-    pub points: [(f32, f32); POINTS],
-    pub score: f32,
+pub(crate) struct Detection {
+    pub(crate) rect: Rect,
+    /// Eyes (left in the frame first), nose, mouth, ears.
+    pub(crate) points: [(f32, f32); POINTS],
+    /// 0–1.
+    pub(crate) score: f32,
 }
 
-/// Centres of the anchors, 0–1: an 16×16 grid with 2 each, then an 8×8 grid with 6.
-pub(super) fn anchors() -> Vec<(f32, f32)> {
+/// Centres of the anchors, 0–1: a 16×16 grid with 2 each, then an 8×8 grid with 6.
+pub(crate) fn anchors() -> Vec<(f32, f32)> {
     let mut anchors = Vec::with_capacity(ANCHORS);
     for (cells, each) in [(16, 2), (8, 6)] {
         for y in 0..cells {
@@ -40,11 +41,11 @@ pub(super) fn anchors() -> Vec<(f32, f32)> {
     anchors
 }
 
-/// The faces in a network output, best first.
+/// The faces in an output of the network, highest score first, in pixels of the frame.
 ///
-/// `regressors` is `[896, 16]`, `logits` `[896]`; `roi` is the square that was shown to
-/// the network, and the answer is in its picture's pixels.
-pub(super) fn decode(
+/// `regressors` is `[896, 16]`, `logits` `[896]`; `roi` is the square of the frame that was the
+/// input.
+pub(crate) fn decode(
     regressors: &[f32],
     logits: &[f32],
     anchors: &[(f32, f32)],
@@ -91,8 +92,8 @@ pub(super) fn decode(
     merged
 }
 
-/// Weighted non-maximum suppression: boxes of one face become their mean, weighted by
-/// score, with the best score. `found` is sorted, best first.
+/// Weighted non-maximum suppression: overlapping boxes become one, their mean weighted by
+/// score, with the highest score. `found` is sorted, highest score first.
 fn merge(mut found: Vec<Detection>) -> Vec<Detection> {
     let mut merged = Vec::new();
     while let Some(best) = found.first().copied() {
@@ -123,7 +124,7 @@ fn merge(mut found: Vec<Detection>) -> Vec<Detection> {
     merged
 }
 
-pub(super) fn sigmoid(logit: f32) -> f32 {
+pub(crate) fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_lands_where_its_anchor_says() {
+    fn a_box_is_placed_relative_to_its_anchor() {
         let (mut regressors, mut logits) = empty();
         // Anchor 518 is the second cell of the coarse grid: centre (24, 8) of 128.
         let values = &mut regressors[518 * VALUES..][..VALUES];
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn wild_numbers_do_no_harm() {
+    fn extreme_outputs_give_no_invalid_boxes() {
         let (mut regressors, mut logits) = empty();
         assert!(decode(&regressors, &logits, &anchors(), 0.5, &WHOLE).is_empty());
         logits[0] = f32::NAN;

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Boxes and turned squares, in pixels of the picture; y points down.
+//! Boxes and turned squares, in pixels of the frame; y points down.
 
 use std::f32::consts::PI;
 
-/// An upright rectangle.
+/// An upright box in pixels of the frame; may reach beyond it.
+///
+/// ```
+/// let rect = face::Rect { x: -2.5, y: 10.2, width: 8.0, height: 4.0 };
+/// assert_eq!(rect.pixels((640, 480)), Some((0, 10, 6, 5)));
+/// ```
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Rect {
+    /// Left edge.
     pub x: f32,
+    /// Upper edge.
     pub y: f32,
+    /// To the right edge, not negative.
     pub width: f32,
+    /// To the lower edge, not negative.
     pub height: f32,
 }
 
 impl Rect {
-    /// The smallest rectangle around `points`; `None` without points.
-    pub fn around(points: impl IntoIterator<Item = (f32, f32)>) -> Option<Self> {
+    /// The smallest box around `points`; `None` without points.
+    pub(crate) fn around(points: impl IntoIterator<Item = (f32, f32)>) -> Option<Self> {
         let mut points = points.into_iter();
         let first = points.next()?;
         let (low, high) = points.fold((first, first), |(low, high), (x, y)| {
@@ -28,12 +37,12 @@ impl Rect {
         })
     }
 
-    pub fn center(&self) -> (f32, f32) {
+    pub(crate) fn center(&self) -> (f32, f32) {
         (self.x + self.width / 2.0, self.y + self.height / 2.0)
     }
 
     /// Intersection over union, 0–1.
-    pub fn overlap(&self, other: &Self) -> f32 {
+    pub(crate) fn overlap(&self, other: &Self) -> f32 {
         let length = |a: f32, al: f32, b: f32, bl: f32| ((a + al).min(b + bl) - a.max(b)).max(0.0);
         let both = length(self.x, self.width, other.x, other.width)
             * length(self.y, self.height, other.y, other.height);
@@ -41,8 +50,8 @@ impl Rect {
         if either > 0.0 { both / either } else { 0.0 }
     }
 
-    /// The whole pixels that the rectangle touches, inside a picture of `size`:
-    /// x, y, width, height. `None` where nothing of it is inside.
+    /// The whole pixels that the box touches in a frame of `size` (width, height):
+    /// x, y, width, height. `None` if no part of it is in the frame.
     pub fn pixels(&self, size: (usize, usize)) -> Option<(u32, u32, u32, u32)> {
         let span = |start: f32, length: f32, limit: usize| {
             let end = (start + length).ceil().clamp(0.0, limit as f32) as u32;
@@ -55,12 +64,15 @@ impl Rect {
     }
 }
 
-/// Where a target pixel (column i, row j) is found in a source.
+/// An affine map from a target pixel (column, row) to a position in the source.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Affine {
-    pub origin: (f32, f32),
-    pub dx: (f32, f32),
-    pub dy: (f32, f32),
+pub(crate) struct Affine {
+    /// Position of the target pixel (0, 0).
+    pub(crate) origin: (f32, f32),
+    /// Step from one column to the next.
+    pub(crate) dx: (f32, f32),
+    /// Step from one row to the next.
+    pub(crate) dy: (f32, f32),
 }
 
 impl Affine {
@@ -72,7 +84,7 @@ impl Affine {
         )
     }
 
-    /// First `by` is added to both source coordinates, then they are multiplied.
+    /// The map whose source coordinates are `(x + by) × times`.
     pub(crate) fn shifted(&self, by: f32, times: f32) -> Self {
         Self {
             origin: ((self.origin.0 + by) * times, (self.origin.1 + by) * times),
@@ -82,16 +94,16 @@ impl Affine {
     }
 }
 
-/// A square, turned clockwise by `angle` (radians).
+/// A square of the frame, turned clockwise by `angle` (radians).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Roi {
-    pub center: (f32, f32),
-    pub side: f32,
-    pub angle: f32,
+pub(crate) struct Roi {
+    pub(crate) center: (f32, f32),
+    pub(crate) side: f32,
+    pub(crate) angle: f32,
 }
 
 impl Roi {
-    /// The square around a whole picture, wider sides padded.
+    /// The smallest square around a whole frame of `size`, with the frame in its middle.
     pub(crate) fn letterbox(size: (usize, usize)) -> Self {
         let (width, height) = (size.0 as f32, size.1 as f32);
         Self {
@@ -101,8 +113,8 @@ impl Roi {
         }
     }
 
-    /// A square around a face: `scale` times the longer side of `face`, turned so that
-    /// the line from `eyes.0` (left in the picture) to `eyes.1` is level.
+    /// A square around a face: `scale` times the longer side of `face`, turned so that the
+    /// line from `eyes.0` (left in the frame) to `eyes.1` is level.
     pub(crate) fn around_face(face: &Rect, eyes: ((f32, f32), (f32, f32)), scale: f32) -> Self {
         let (left, right) = eyes;
         let angle = (right.1 - left.1).atan2(right.0 - left.0);
@@ -113,7 +125,7 @@ impl Roi {
         }
     }
 
-    /// From 0–1 across and down the square to the picture.
+    /// The position in the frame of a point of the square; `u` to the right and `v` down, 0–1.
     pub(crate) fn point(&self, u: f32, v: f32) -> (f32, f32) {
         let (sin, cos) = self.angle.sin_cos();
         let (u, v) = ((u - 0.5) * self.side, (v - 0.5) * self.side);
@@ -123,10 +135,10 @@ impl Roi {
         )
     }
 
-    /// Sampling positions for a target of `size`×`size`.
+    /// The map from a target of `size`×`size` pixels to the frame.
     ///
-    /// The networks were trained on crops whose pixel i lies at i/size of the side
-    /// (not at its middle); the same is done here.
+    /// Pixel i is at i/size of the side, not in the middle of its share, because the networks
+    /// were trained on such crops.
     pub(crate) fn map(&self, size: usize) -> Affine {
         let (sin, cos) = self.angle.sin_cos();
         let step = self.side / size as f32;

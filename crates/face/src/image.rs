@@ -1,150 +1,41 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Pixels as they lie in memory, and how to sample them.
+//! Sampling of images in place, and small copies of them.
 
+use super::format::{ImageError, PixelFormat, Plane, YuvToRgb};
 use super::geometry::Affine;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PixelFormat {
-    Rgb,
-    Bgr,
-    /// Four bytes, red first; the fourth is not looked at.
-    Rgbx,
-    /// Four bytes, blue first; the fourth is not looked at.
-    Bgrx,
-    Gray8,
-    I420,
-    Nv12,
-}
-
-impl PixelFormat {
-    fn planes(self) -> usize {
-        match self {
-            Self::I420 => 3,
-            Self::Nv12 => 2,
-            _ => 1,
-        }
-    }
-
-    /// Bytes of one pixel of `plane`, and by how much the plane is halved.
-    fn plane_layout(self, plane: usize) -> (usize, usize) {
-        match (self, plane) {
-            (Self::Rgb | Self::Bgr, _) => (3, 1),
-            (Self::Rgbx | Self::Bgrx, _) => (4, 1),
-            (Self::Gray8, _) | (Self::I420 | Self::Nv12, 0) => (1, 1),
-            (Self::I420, _) => (1, 2),
-            (Self::Nv12, _) => (2, 2),
-        }
-    }
-}
-
-/// How 8-bit Y'CbCr becomes R'G'B'.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct YuvToRgb {
-    y_offset: f32,
-    y: f32,
-    r_v: f32,
-    g_u: f32,
-    g_v: f32,
-    b_u: f32,
-}
-
-impl YuvToRgb {
-    /// From the luma weights of red and blue; `full_range` is 0–255 instead of 16–235.
-    pub fn new(kr: f64, kb: f64, full_range: bool) -> Self {
-        let (y, c) = if full_range {
-            (1.0, 1.0)
-        } else {
-            (255.0 / 219.0, 255.0 / 224.0)
-        };
-        let kg = 1.0 - kr - kb;
-        Self {
-            y_offset: if full_range { 0.0 } else { 16.0 },
-            y: y as f32,
-            r_v: (2.0 * (1.0 - kr) * c) as f32,
-            g_u: (-2.0 * (1.0 - kb) * kb / kg * c) as f32,
-            g_v: (-2.0 * (1.0 - kr) * kr / kg * c) as f32,
-            b_u: (2.0 * (1.0 - kb) * c) as f32,
-        }
-    }
-
-    /// What standard-definition video uses.
-    pub fn bt601() -> Self {
-        Self::new(0.299, 0.114, false)
-    }
-
-    fn convert(&self, [y, u, v]: [f32; 3]) -> [f32; 3] {
-        let y = (y - self.y_offset) * self.y;
-        let (u, v) = (u - 128.0, v - 128.0);
-        [
-            y + self.r_v * v,
-            y + self.g_u * u + self.g_v * v,
-            y + self.b_u * u,
-        ]
-        .map(|c| c.clamp(0.0, 255.0))
-    }
-}
-
-/// One plane of an image: rows of bytes, `stride` bytes apart.
-#[derive(Debug, Clone, Copy)]
-pub struct Plane<'a> {
-    pub data: &'a [u8],
-    pub stride: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    #[error("{format:?} image: expected {expected} planes, found {found}")]
-    Planes {
-        format: PixelFormat,
-        expected: usize,
-        found: usize,
-    },
-    #[error("{format:?} image: width and height must be at least 1, found {width}x{height}")]
-    Empty {
-        format: PixelFormat,
-        width: usize,
-        height: usize,
-    },
-    #[error(
-        "{format:?} image {width}x{height}, plane {plane}: expected rows of at least {row} bytes and {needed} bytes in all, found stride {stride} and {found} bytes"
-    )]
-    Short {
-        format: PixelFormat,
-        width: usize,
-        height: usize,
-        plane: usize,
-        row: usize,
-        needed: usize,
-        stride: usize,
-        found: usize,
-    },
-}
-
-/// An image in foreign memory. May hold every n-th pixel of the picture only; all
-/// coordinates are those of the whole picture.
+/// An image in borrowed memory, such as a mapped video frame.
+///
+/// The view of a [`Snapshot`] may have only every n-th pixel of the frame; sizes and coordinates
+/// are always those of the whole frame.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageView<'a> {
     format: PixelFormat,
+    /// Width and height of the frame.
     size: (usize, usize),
+    /// Width and height of what is in memory.
     held: (usize, usize),
+    /// Every `step`-th pixel is in memory.
     step: usize,
     planes: [Plane<'a>; 3],
     yuv: YuvToRgb,
 }
 
-/// What a sample outside of the picture is.
+/// The value of a sample outside of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Border {
+pub(crate) enum Border {
     /// The nearest pixel.
     Replicate,
     Black,
 }
 
 impl<'a> ImageView<'a> {
-    /// `planes` in the format's order; a 4:2:0 chroma plane has half the size, rounded up.
+    /// An image of `width`×`height` pixels. `planes` are in the format's order; a 4:2:0 chroma
+    /// plane has half the width and height, rounded up. `yuv` is for 4:2:0 formats.
     ///
     /// # Errors
-    /// Says which plane is missing or too short: no later access can leave the slices.
+    /// A size of 0, a wrong number of planes, or a plane that is too short: every pixel can be
+    /// read when this is [`Ok`].
     pub fn new(
         format: PixelFormat,
         width: usize,
@@ -206,14 +97,14 @@ impl<'a> ImageView<'a> {
         })
     }
 
-    /// Width and height of the picture.
+    /// Width and height of the frame, pixels.
     pub fn size(&self) -> (usize, usize) {
         self.size
     }
 
-    /// Samples `size`×`size` points, bilinearly, into `out` as R, G, B triples in row
-    /// order; each is `value / 255 * scale + offset`.
-    pub(super) fn warp(
+    /// Samples `size`×`size` points bilinearly into `out` (`[size, size, 3]`, R, G, B); each
+    /// component is `value / 255 × scale + offset`.
+    pub(crate) fn warp(
         &self,
         map: &Affine,
         size: usize,
@@ -223,7 +114,7 @@ impl<'a> ImageView<'a> {
     ) {
         let [p0, p1, p2] = self.planes;
         let job = Warp {
-            // From the picture's coordinates to those of the pixels that are held.
+            // From coordinates of the frame to those of the pixels in memory.
             map: map.shifted(-((self.step / 2) as f32), 1.0 / self.step as f32),
             held: self.held,
             size,
@@ -270,15 +161,19 @@ impl<'a> ImageView<'a> {
     }
 }
 
-/// Pixels of one memory layout, in its own colour space.
+/// Pixels of one memory layout.
 trait Pixels {
+    /// The components of a pixel, in the colour space of the format.
     fn at(&self, x: usize, y: usize) -> [u8; 3];
+    /// R, G, B of such components, 0–255.
     fn to_rgb(&self, value: [f32; 3]) -> [f32; 3];
 }
 
 struct Packed<'a> {
     plane: Plane<'a>,
+    /// Bytes of a pixel.
     bytes: usize,
+    /// Offsets of the components in a pixel.
     red: usize,
     blue: usize,
 }
@@ -315,7 +210,7 @@ struct Yuv<'a> {
     luma: Plane<'a>,
     u: Plane<'a>,
     v: Plane<'a>,
-    /// From one chroma sample to the next.
+    /// Bytes from one chroma sample to the next.
     bytes: usize,
     convert: YuvToRgb,
 }
@@ -337,6 +232,7 @@ impl Pixels for Yuv<'_> {
     }
 }
 
+/// One call of [`ImageView::warp`].
 struct Warp {
     map: Affine,
     held: (usize, usize),
@@ -346,8 +242,8 @@ struct Warp {
     offset: f32,
 }
 
-/// So many target pixels are worked on at once: in loops over so many values, one kind of
-/// work each, which the compiler turns into vector instructions.
+/// Target pixels that are computed together: loops over this many values, each with one kind of
+/// work, which the compiler turns into vector instructions.
 const LANES: usize = 16;
 
 impl Warp {
@@ -360,7 +256,7 @@ impl Warp {
         }
     }
 
-    /// The target pixels from column `i` of row `j` on, as many as fit into `out`.
+    /// Computes the target pixels from column `i` of row `j` on, as many as fit into `out`.
     #[inline(always)]
     fn group<P: Pixels>(&self, pixels: &P, i: usize, j: usize, out: &mut [f32]) {
         let (last_x, last_y) = ((self.held.0 - 1) as f32, (self.held.1 - 1) as f32);
@@ -378,7 +274,7 @@ impl Warp {
         let (x0, fx) = split(&mut x, last_x);
         let (y0, fy) = split(&mut y, last_y);
 
-        // Of each corner of the square of pixels around the point, each component.
+        // The four pixels around each point, by component.
         let mut corners = [[[0; LANES]; 3]; 4];
         for k in 0..LANES {
             let (x0, y0) = (x0[k] as usize, y0[k] as usize);
@@ -414,7 +310,7 @@ impl Warp {
     }
 }
 
-/// Whole and fractional parts of coordinates, which are first moved into 0 to `last`.
+/// Whole and fractional parts of coordinates, which are first limited to 0 to `last`.
 #[inline(always)]
 fn split(values: &mut [f32; LANES], last: f32) -> ([i32; LANES], [f32; LANES]) {
     let mut whole = [0; LANES];
@@ -428,14 +324,27 @@ fn split(values: &mut [f32; LANES], last: f32) -> ([i32; LANES], [f32; LANES]) {
     (whole, fraction)
 }
 
-/// Pixels of a picture of `size` that are held when only every `step`-th is.
+/// Width and height of a copy of a frame of `size` with every `step`-th pixel.
 fn held_size(size: (usize, usize), step: usize) -> (usize, usize) {
     let held = |n: usize| (n + step - 1 - step / 2) / step;
     (held(size.0), held(size.1))
 }
 
-/// A copy of an image that is small enough to make on a streaming thread: of large
-/// pictures only every n-th pixel of every n-th row is taken. Reuses its memory.
+/// A copy of an image that is cheap enough for a streaming thread: of large frames only every
+/// n-th pixel of every n-th row is copied. Reuses its memory.
+///
+/// ```
+/// use face::{ImageView, PixelFormat, Plane, Snapshot, YuvToRgb};
+///
+/// let data = vec![7; 640 * 480];
+/// let plane = Plane { data: &data, stride: 640 };
+/// let frame = ImageView::new(PixelFormat::Gray8, 640, 480, &[plane], YuvToRgb::bt601())?;
+/// let mut snapshot = Snapshot::default();
+/// snapshot.copy_from(&frame, 100_000);
+/// // Coordinates stay those of the frame.
+/// assert_eq!(snapshot.view().map(|copy| copy.size()), Some((640, 480)));
+/// # Ok::<(), face::ImageError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Snapshot {
     data: Vec<u8>,
@@ -453,10 +362,10 @@ struct Layout {
 }
 
 impl Snapshot {
-    /// Copies `image`, thinned by the smallest factor with which no more than
-    /// `max_bytes` are read (and a picture of at least one pixel is kept).
+    /// Copies `image` in place of what was copied before, with the smallest n for which at most
+    /// `max_bytes` are read, or with one pixel. `image` must not be the view of a snapshot.
     pub fn copy_from(&mut self, image: &ImageView<'_>, max_bytes: usize) {
-        // A copy of a copy would need steps that are multiples; nobody needs one.
+        // A copy of a copy would need the product of two steps.
         debug_assert_eq!(image.step, 1);
         let count = image.format.planes();
         let geometry = |step: usize| {
@@ -475,7 +384,7 @@ impl Snapshot {
         let bytes = |step| geometry(step).iter().map(|p| p.0 * p.1).sum::<usize>();
         let largest = image.size.0.min(image.size.1).max(1);
         let step = (1..largest)
-            // Rows that are left out are not read, pixels within a row are.
+            // A row is read whole, but not the rows between.
             .find(|step| bytes(*step) * step <= max_bytes)
             .unwrap_or(largest);
 
@@ -513,7 +422,7 @@ impl Snapshot {
         });
     }
 
-    /// What was copied last; `None` before the first copy.
+    /// The last copy; `None` before the first one.
     pub fn view(&self) -> Option<ImageView<'_>> {
         let layout = self.layout?;
         let planes = layout.planes.map(|(offset, stride)| Plane {
@@ -531,11 +440,11 @@ impl Snapshot {
     }
 }
 
-/// Takes every `step`-th pixel of `line`, from the middle of the first group on.
+/// Copies every `step`-th pixel of `line`, beginning in the middle of the first `step` pixels.
 fn thin<const BYTES: usize>(line: &[u8], target: &mut [u8], step: usize) {
     let (pixels, _) = line.as_chunks::<BYTES>();
     let (target, _) = target.as_chunks_mut::<BYTES>();
-    // Known steps make loops that the compiler unrolls; this runs on a streaming thread.
+    // The compiler unrolls loops with a constant step.
     let done = match step {
         2 => thin_groups::<BYTES, 2>(pixels, target),
         3 => thin_groups::<BYTES, 3>(pixels, target),
@@ -545,12 +454,12 @@ fn thin<const BYTES: usize>(line: &[u8], target: &mut [u8], step: usize) {
         _ => 0,
     };
     for (i, pixel) in target.iter_mut().enumerate().skip(done) {
-        // The last chroma sample may have no pixel of its own.
+        // The last chroma sample may lie beyond the end of the row.
         *pixel = pixels[(i * step + step / 2).min(pixels.len() - 1)];
     }
 }
 
-/// Does the whole groups; returns how many there were.
+/// Copies one pixel of each whole group of `STEP`; returns their number.
 fn thin_groups<const BYTES: usize, const STEP: usize>(
     pixels: &[[u8; BYTES]],
     target: &mut [[u8; BYTES]],
@@ -616,7 +525,7 @@ mod tests {
     #[test]
     fn every_format_shows_the_same_picture() {
         for format in ALL {
-            // Odd sizes: the last chroma sample serves one pixel.
+            // With an odd size the last chroma sample belongs to one pixel.
             let data = picture(format, 21, 13);
             let view = ImageView::new(
                 format,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The three networks, and their contracts.
+//! The three networks, and the shapes of their tensors.
 
 use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS, detector};
 use onnx::{
@@ -8,38 +8,50 @@ use onnx::{
 use std::path::{Path, PathBuf};
 
 /// Side of the crop that Face Mesh takes.
-pub(super) const CROP: usize = 256;
+pub(crate) const CROP: usize = 256;
 
-/// What a directory of face models holds.
+/// The files in a directory of face models: BlazeFace, Face Mesh V2, Blendshape V2.
 pub const MODEL_FILES: [&str; 3] = [
     "face_detector.onnx",
     "face_landmarks_detector.onnx",
     "face_blendshapes.onnx",
 ];
 
-/// The graph of Face Mesh leaves its batch open under this name.
+/// Name of the batch dimension, which the graph of Face Mesh leaves open.
 const MESH_BATCH: &str = "unk__2002";
 
-/// One answer of Face Mesh.
+/// The output of Face Mesh for one crop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mesh {
-    /// `[478 * 3]`: x, y, z in pixels of the 256×256 crop.
+    /// `[478 × 3]`: x, y, z of each landmark in pixels of the 256×256 crop.
     pub landmarks: Vec<f32>,
-    /// Logit of "there is a face in the crop".
+    /// Logit of the probability that there is a face in the crop.
     pub presence: f32,
 }
 
-/// What the analysis asks of its networks.
+/// The networks that an [`Analyzer`](crate::Analyzer) runs. Images are rows of R, G, B.
 pub trait Networks {
-    /// `image`: `[128, 128, 3]`, −1…1. Returns regressors `[896, 16]` and logits `[896]`.
+    /// The face detector. `image`: `[128, 128, 3]`, −1 to 1. Returns regressors `[896, 16]`
+    /// (for each anchor, in pixels of `image`: x, y of the box's centre, its width and height,
+    /// x, y of 6 points; positions are relative to the anchor) and logits `[896]`.
+    ///
+    /// # Errors
+    /// The network could not be run, or was cancelled.
     fn detect(&mut self, image: &[f32]) -> Result<(Vec<f32>, Vec<f32>), Error>;
-    /// `crop`: `[256, 256, 3]`, 0…1.
+    /// The landmarks. `crop`: `[256, 256, 3]`, 0 to 1.
+    ///
+    /// # Errors
+    /// The network could not be run, or was cancelled.
     fn mesh(&mut self, crop: &[f32]) -> Result<Mesh, Error>;
-    /// `points`: `[146, 2]`, pixels of the picture. Returns 52 values, 0…1.
+    /// The face units. `points`: `[146, 2]`, x and y of landmarks in pixels of the frame.
+    /// Returns 52 values, 0 to 1, in the order of [`BLENDSHAPES`].
+    ///
+    /// # Errors
+    /// The network could not be run, or was cancelled.
     fn blendshapes(&mut self, points: &[f32]) -> Result<Vec<f32>, Error>;
 }
 
-/// The networks on ONNX Runtime.
+/// The networks on ONNX Runtime, one session each.
 pub struct FaceModels {
     detector: Session,
     mesh: Session,
@@ -47,11 +59,14 @@ pub struct FaceModels {
 }
 
 impl FaceModels {
-    /// Reads the [`MODEL_FILES`] in `directory`.
+    /// Reads the [`MODEL_FILES`] in `directory` and makes a session of each. `engine_cache` is
+    /// the directory for TensorRT's engines, which take minutes to build; `None`: they are not
+    /// kept.
     ///
     /// # Errors
-    /// [`Error::File`] names a file that cannot be read, [`Error::Graph`] one that is
-    /// no ONNX, [`Error::Contract`] one with other inputs or outputs; [`Error::Provider`].
+    /// [`Error::File`]: a file cannot be read. [`Error::Graph`]: ONNX Runtime refuses it.
+    /// [`Error::Contract`]: its inputs or outputs have other shapes. [`Error::Provider`]: the
+    /// execution provider that was asked for is not available.
     pub fn load(
         runtime: &Runtime,
         directory: &Path,
@@ -107,12 +122,12 @@ impl FaceModels {
         [&self.detector, &self.mesh, &self.blendshapes]
     }
 
-    /// Where Face Mesh, nearly all of the work, runs.
+    /// The execution provider that runs Face Mesh, which is nearly all of the work.
     pub fn active_provider(&self) -> &'static str {
         self.mesh.active_provider()
     }
 
-    /// Why higher rungs of the provider ladder were left, each reason once.
+    /// Why providers that were tried first are not used, each reason once.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = Vec::new();
         for warning in self.sessions().into_iter().flat_map(|s| s.warnings()) {
@@ -123,13 +138,13 @@ impl FaceModels {
         warnings
     }
 
-    /// Handles that end a run from another thread.
+    /// One handle for each network, which cancels its run from another thread.
     pub fn terminators(&self) -> Vec<Terminator> {
         self.sessions().map(Session::terminator).into()
     }
 }
 
-/// The first tensors of a graph must have these shapes.
+/// Checks that the first tensors of a graph have the shapes `expected`.
 fn check(
     model: &str,
     role: &'static str,
@@ -154,6 +169,7 @@ fn check(
     })
 }
 
+/// Runs a network with one input.
 fn run(session: &mut Session, shape: &[usize], data: &[f32]) -> Result<Vec<Tensor>, Error> {
     let name = session
         .inputs()

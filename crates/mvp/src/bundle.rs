@@ -10,36 +10,39 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
-/// The file that makes a directory a bundle.
+/// Name of the manifest in a bundle's directory.
 pub const MANIFEST: &str = "mvp.toml";
 const FORMAT: u32 = 1;
+/// Bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
+/// Bytes.
 const MAX_GRAPH: u64 = 2 << 30;
-/// Longest window in seconds; the paper's are 60 to 120.
+/// Longest window, seconds; those of the paper are 60 to 120 s.
 const MAX_WINDOW: f64 = 600.0;
-/// Shortest chunk in seconds.
+/// Shortest chunk, seconds.
 const MIN_CHUNK: f64 = 0.01;
-/// Chunks that may arrive beyond the window before the oldest is overwritten.
+/// Chunks that input may be ahead of the end of a window before its oldest chunk is overwritten.
 const SLACK_CHUNKS: usize = 30;
-/// Bytes that the buffers of a bundle may take in all; models/default takes less than 1 MB.
+/// Most bytes that the buffers of a bundle take in all; models/default takes less than 1 MB.
 const MAX_MEMORY: u64 = 256_000_000;
 const MAX_UNITS: usize = 10_000;
 const MAX_SIGNALS: usize = 64;
 const MAX_STREAMS: usize = 64;
 const MAX_CLASSES: usize = 1000;
 
-/// The length of a window and how it moves, in seconds.
+/// Length and hop of the window, the table `[window]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WindowSpec {
+    /// Seconds that one answer is about.
     pub duration: f64,
-    /// One answer per hop.
+    /// Seconds from one answer to the next.
     pub hop: f64,
-    /// What one encoder call covers; `duration` and `hop` are multiples of it.
+    /// Seconds that one call of an encoder covers; `duration` and `hop` are multiples of it.
     pub chunk: f64,
-    /// A modality that covers less of the window is masked, 0–1.
+    /// A modality with a lower coverage of the window, 0–1, is masked.
     pub min_coverage: f64,
-    /// A chunk that holds less is not encoded, 0–1.
+    /// A chunk with a lower coverage, 0–1, is not encoded.
     pub min_chunk_coverage: f64,
 }
 
@@ -47,19 +50,24 @@ pub struct WindowSpec {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct GraphFile {
-    /// Plain name inside the bundle's directory.
+    /// Name in the bundle's directory, without a path.
     pub file: String,
-    /// Of the file, lower-case hexadecimal.
+    /// SHA-256 of the file, lower-case hexadecimal.
     pub sha256: String,
 }
 
-/// A graph that turns one chunk, and `context` seconds before it, into `tokens` tokens.
+/// A graph that turns one chunk, and `context` seconds before it, into `tokens` tokens: the
+/// table `encoder` of `[video]` and `[[stream]]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct EncoderSpec {
+    /// See [`GraphFile::file`].
     pub file: String,
+    /// See [`GraphFile::sha256`].
     pub sha256: String,
+    /// Seconds before the chunk that the graph takes too, 0 to 60.
     pub context: f64,
+    /// Tokens for each chunk, 1 to 1000.
     pub tokens: usize,
 }
 
@@ -69,74 +77,86 @@ enum Backbone {
     Units,
 }
 
-/// How the face enters the network.
+/// The video input of the network, the table `[video]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct VideoSpec {
     backbone: Backbone,
     /// Grid rate in Hz.
     pub rate: f64,
-    /// Seconds without an analysed face that may be bridged.
+    /// Longest time between two faces, seconds, across which is interpolated.
     pub max_gap: f64,
-    /// Analyses with less face confidence do not count, 0–1.
+    /// Faces with a lower confidence, 0–1, do not count.
     pub min_confidence: f64,
-    /// Which units, in the order in which the network takes them.
+    /// Names of the face units, in the order in which the network takes them.
     pub units: Vec<String>,
+    /// The graph that makes tokens of them.
     pub encoder: EncoderSpec,
 }
 
-/// A stream of physiology tokens: one encoder over one or more channels.
+/// A stream of physiology tokens, a table `[[stream]]`: one encoder over one or more channels.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct StreamSpec {
     /// Name of the fusion graph's input.
     pub name: String,
-    /// For each channel the signals that may fill it; the one that covers more of a
-    /// chunk does, the first in case of a tie.
+    /// For each channel of the encoder the signals that may fill it. In each chunk it is filled
+    /// by the one with the highest coverage, of equal ones by the first.
     pub channels: Vec<Vec<String>>,
+    /// The graph that makes tokens of the channels.
     pub encoder: EncoderSpec,
 }
 
+/// The graph that turns the tokens of a window into logits, the table `[fusion]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct FusionSpec {
+    /// See [`GraphFile::file`].
     pub file: String,
+    /// See [`GraphFile::sha256`].
     pub sha256: String,
-    /// Numbers per token.
+    /// Values of each token, 1 to 4096.
     pub width: usize,
 }
 
-/// Logit to probability: `1 / (1 + exp(−(logit / temperature + bias)))`.
+/// From a logit to a probability: `1 / (1 + exp(−(logit / temperature + bias)))`.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Calibration {
+    /// Divisor of the logit, above 0.
     pub temperature: f64,
+    /// Added to the divided logit.
     pub bias: f64,
-    /// The answer where no modality can be used: the share of the high class in training.
+    /// The answer, 0–1, when no modality can be used: the share of the high class in training.
     pub prior: f64,
 }
 
 impl Calibration {
-    pub fn probability(&self, logit: f64) -> f64 {
+    /// The probability, 0–1.
+    pub(crate) fn probability(&self, logit: f64) -> f64 {
         1.0 / (1.0 + (-(logit / self.temperature + self.bias)).exp())
     }
 }
 
-/// What the four quadrants are called.
+/// Names of the four quadrants of valence and arousal. High is a probability of at least 0.5.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Labels {
+    /// `excited` in `models/default`.
     pub high_valence_high_arousal: String,
+    /// `content` in `models/default`.
     pub high_valence_low_arousal: String,
+    /// `distressed` in `models/default`.
     pub low_valence_high_arousal: String,
+    /// `calm` in `models/default`.
     pub low_valence_low_arousal: String,
-    /// Where nothing can be said.
+    /// The label when the face or all physiology is missing.
     pub unknown: String,
 }
 
 impl Labels {
-    /// The quadrant of two probabilities.
-    pub fn quadrant(&self, valence: f64, arousal: f64) -> &str {
+    /// The name of the quadrant of two probabilities.
+    pub(crate) fn quadrant(&self, valence: f64, arousal: f64) -> &str {
         match (valence >= 0.5, arousal >= 0.5) {
             (true, true) => &self.high_valence_high_arousal,
             (true, false) => &self.high_valence_low_arousal,
@@ -146,13 +166,17 @@ impl Labels {
     }
 }
 
+/// What is made of the fusion graph's outputs, the table `[outputs]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct OutputSpec {
+    /// For the output `valence`.
     pub valence: Calibration,
+    /// For the output `arousal`.
     pub arousal: Calibration,
+    /// Names of the quadrants.
     pub labels: Labels,
-    /// Names for the logits of the fusion graph's output `classes`, if it has one.
+    /// Names for the logits of the output `classes`; empty: the graph has none.
     #[serde(default)]
     pub classes: Vec<String>,
 }
@@ -175,19 +199,22 @@ struct Manifest {
     outputs: OutputSpec,
 }
 
-/// What a manifest says about input, read without the rest: training has no graphs yet.
+/// The input that a manifest describes, read without the rest: before training there are no
+/// graphs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InputSpecs {
+    /// The table `[video]`, if it is there.
     pub video: Option<UnitsSpec>,
+    /// The tables `[[signal]]`, in order.
     pub signals: Vec<SignalSpec>,
 }
 
 impl InputSpecs {
     /// Reads `[video]` and the `[[signal]]` tables of `path`: a bundle's directory, its
-    /// `mvp.toml`, or a TOML file with nothing else in it.
+    /// `mvp.toml`, or a TOML file with only these tables.
     ///
     /// # Errors
-    /// [`Error::Bundle`] naming the file, the field, what was expected and what was found.
+    /// [`Error::Bundle`]: the file cannot be read, or a field does not fit.
     pub fn read(path: &Path) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -246,7 +273,8 @@ impl InputSpecs {
     }
 }
 
-/// A bundle that has passed every check that needs no ONNX Runtime.
+/// The manifest of a bundle that has passed every check that needs no ONNX Runtime. The graphs
+/// are read later, by [`Bundle::read_graph`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
     directory: PathBuf,
@@ -256,10 +284,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads and checks the bundle in `directory`.
+    /// Reads and checks the manifest and the card in `directory`.
     ///
     /// # Errors
-    /// [`Error::Bundle`] naming the file, the field, what was expected and what was found.
+    /// [`Error::Bundle`]: a file is missing or leads out of the directory, a field does not fit,
+    /// or the buffers would take more than 256 MB.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let error = |reason: String| Error::Bundle {
             path: directory.to_path_buf(),
@@ -288,10 +317,11 @@ impl Bundle {
         })
     }
 
-    /// Reads a graph and compares its hash.
+    /// Reads a graph of the bundle and compares its hash.
     ///
     /// # Errors
-    /// [`Error::Bundle`]: missing, too large, another hash, or not self-contained.
+    /// [`Error::Bundle`]: the file is missing or larger than 2 GiB, has another hash, or refers
+    /// to other files.
     pub fn read_graph(&self, graph: &GraphFile) -> Result<Vec<u8>, Error> {
         let error = |reason: String| Error::Bundle {
             path: self.directory.clone(),
@@ -309,31 +339,34 @@ impl Bundle {
         Ok(bytes)
     }
 
-    /// Seconds before a chunk that encoders look at of the signal `name`.
-    pub(super) fn context(&self, name: &str) -> f64 {
+    /// Seconds before a chunk that encoders take of the signal `name`.
+    pub(crate) fn context(&self, name: &str) -> f64 {
         self.manifest.context(name)
     }
 
-    /// Bytes that the buffers for its input and tokens take, which are made at once.
+    /// Bytes of the buffers for input and tokens that [`Inputs`](crate::Inputs) and
+    /// [`Estimator`](crate::Estimator) allocate when they are made.
     pub fn memory(&self) -> u64 {
         let buffers = self.manifest.buffers();
         buffers.iter().fold(0, |sum, b| sum.saturating_add(b.bytes))
     }
 
+    /// The directory that the bundle was read from.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Name and version.
+    /// Name and version, as results give them in `model`.
     pub fn title(&self) -> String {
         format!("{} {}", self.manifest.name, self.manifest.version)
     }
 
-    /// False where the weights are random, as in the fixtures of the tests.
+    /// False if the weights are random, as in the bundles for tests.
     pub fn trained(&self) -> bool {
         self.manifest.trained
     }
 
+    /// Length, hop and chunk of the window, in seconds.
     pub fn window(&self) -> &WindowSpec {
         &self.manifest.window
     }
@@ -343,27 +376,32 @@ impl Bundle {
         self.chunk
     }
 
-    /// Chunks per window.
+    /// Chunks in a window.
     pub fn window_chunks(&self) -> usize {
         self.window_chunks
     }
 
+    /// The video input.
     pub fn video(&self) -> &VideoSpec {
         &self.manifest.video
     }
 
+    /// The signals that are made of physiology, in the order of the manifest.
     pub fn signals(&self) -> &[SignalSpec] {
         &self.manifest.signals
     }
 
+    /// The streams of physiology tokens, in the order of the manifest.
     pub fn streams(&self) -> &[StreamSpec] {
         &self.manifest.streams
     }
 
+    /// The fusion graph.
     pub fn fusion(&self) -> &FusionSpec {
         &self.manifest.fusion
     }
 
+    /// Calibration and names of the outputs.
     pub fn outputs(&self) -> &OutputSpec {
         &self.manifest.outputs
     }
@@ -373,8 +411,8 @@ impl Bundle {
         std::iter::once("video").chain(self.sensors())
     }
 
-    /// The physiological modalities, each once, in the order in which signals name them:
-    /// those whose samples are wanted, at mvpfusion's pads of these names.
+    /// The physiological modalities whose samples the bundle takes, each once, in the order of
+    /// the signals. They are the names of `mvpfusion`'s pads.
     pub fn sensors(&self) -> impl Iterator<Item = &str> {
         let signals = &self.manifest.signals;
         signals.iter().enumerate().filter_map(|(i, s)| {
@@ -385,6 +423,7 @@ impl Bundle {
 }
 
 impl EncoderSpec {
+    /// The ONNX file.
     pub fn graph(&self) -> GraphFile {
         GraphFile {
             file: self.file.clone(),
@@ -392,8 +431,9 @@ impl EncoderSpec {
         }
     }
 
-    /// Grid points per call at `rate` Hz: those of the context, and those of the chunk.
-    pub fn points(&self, rate: f64, chunk: f64) -> (usize, usize) {
+    /// Grid points of one call at `rate` Hz: those of the context, and those of the chunk, which
+    /// is `chunk` seconds long.
+    pub(crate) fn points(&self, rate: f64, chunk: f64) -> (usize, usize) {
         (
             (self.context * rate).round() as usize,
             (chunk * rate).round() as usize,
@@ -416,6 +456,7 @@ impl EncoderSpec {
 }
 
 impl FusionSpec {
+    /// The ONNX file.
     pub fn graph(&self) -> GraphFile {
         GraphFile {
             file: self.file.clone(),
@@ -523,7 +564,7 @@ impl Manifest {
         all.map(|s| s.encoder.context).fold(0.0, f64::max)
     }
 
-    /// What is allocated at once: the rings of `Inputs`, and what `Estimator` holds.
+    /// The buffers that are allocated when `Inputs` and `Estimator` are made.
     fn buffers(&self) -> Vec<Buffer> {
         let window = &self.window;
         let chunks = window.chunks();
@@ -540,7 +581,7 @@ impl Manifest {
             let (context, points) = spec.points(rate, window.chunk);
             let (chunk, context_s, tokens) = (window.chunk, spec.context, spec.tokens);
             let n = context + points;
-            // Values and flags; a flag for each value, at most.
+            // Values and flags, at most one flag for each value.
             put(
                 field,
                 format!(
@@ -578,7 +619,7 @@ impl Manifest {
                 ),
                 GridRing::bytes(width, window.held_points(rate, context)),
             );
-            // What came and what was bad, for each chunk; the queue may have twice the room.
+            // Three numbers for each chunk; the capacity of the queue may be twice its length.
             put(
                 field,
                 "the counts of its chunks".into(),
@@ -640,25 +681,26 @@ impl Manifest {
 
 /// Memory that a manifest asks for.
 struct Buffer {
-    /// Where in the manifest its size stands.
+    /// The table of the manifest that gives its size.
     field: String,
+    /// What it is for, with the numbers that make its size.
     what: String,
     bytes: u64,
 }
 
 impl WindowSpec {
-    /// Chunks per window.
+    /// Chunks in a window.
     fn chunks(&self) -> usize {
         (self.duration / self.chunk).round() as usize
     }
 
     /// Chunks whose input is kept.
-    pub(super) fn held_chunks(&self) -> usize {
+    pub(crate) fn held_chunks(&self) -> usize {
         self.chunks() + SLACK_CHUNKS
     }
 
-    /// Points on a grid of `rate` Hz that are kept, with `context` seconds before them.
-    pub(super) fn held_points(&self, rate: f64, context: f64) -> usize {
+    /// Grid points at `rate` Hz that are kept, with `context` seconds before them.
+    pub(crate) fn held_points(&self, rate: f64, context: f64) -> usize {
         let chunks = self.held_chunks() as f64;
         (chunks * self.chunk * rate + context * rate).ceil() as usize + 1
     }
@@ -683,8 +725,8 @@ impl WindowSpec {
 }
 
 impl VideoSpec {
-    /// How units are put onto the grid.
-    pub fn grid(&self) -> UnitsSpec {
+    /// How face units are put onto the grid.
+    pub(crate) fn grid(&self) -> UnitsSpec {
         UnitsSpec {
             rate: self.rate,
             max_gap: self.max_gap,
@@ -726,13 +768,15 @@ impl OutputSpec {
     }
 }
 
+/// Checks that `value` is a whole number of at least `least`.
 fn whole(name: &str, value: f64, least: f64) -> Result<(), String> {
     ((value - value.round()).abs() < 1e-9 && (least..1e9).contains(&value.round()))
         .then_some(())
         .ok_or_else(|| format!("{name} must be a whole number, {least} or more, found {value:?}"))
 }
 
-/// Reads a file of the bundle, and no other: a plain name, not a link that leads out.
+/// Reads a file of at most `limit` bytes in `directory`. `name` may have no path, and the file
+/// may not be a link that leads out of the directory.
 fn read(directory: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
     let mut parts = Path::new(name).components();
     if !matches!(

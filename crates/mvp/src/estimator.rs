@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-//! From timed input to a calibrated answer, without elements and without a clock.
+//! From the input of a window to a calibrated answer.
 //!
-//! Streaming threads put what arrives into [`Inputs`]. One worker owns the [`Estimator`]
-//! and asks it for the window that ends at a chunk boundary; tokens are made once per
-//! chunk and kept.
+//! Streaming threads fill [`Inputs`]. One worker owns the [`Estimator`] and asks it for the
+//! window that ends at a chunk boundary. Each chunk is encoded once and its tokens are kept.
 
 use super::inputs::{Inputs, Place};
 use super::network::stream_rate;
@@ -12,49 +11,55 @@ use conditioning::{Grid, GridRing, TokenRing, nanoseconds};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How much of one modality's window was there, and how good it was.
+/// Coverage and quality of one modality in a window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModalityState {
     /// `video`, or the name of the physiology modality (`eda`, `ecg`, ...).
     pub name: String,
-    /// Share of the window that holds usable samples, 0–1.
+    /// Share of the window's grid points that have a value, 0–1.
     pub coverage: f64,
-    /// Share of the received samples that passed the signal checks, 0–1.
+    /// Share of the received samples that passed the checks of the signal, 0–1; 0 without
+    /// samples.
     pub quality: f64,
 }
 
 /// An answer for one window. Times are nanoseconds of running time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
+    /// The window's start; never before 0.
     pub window_start: u64,
+    /// The window's end.
     pub window_end: u64,
-    /// Probability of the high class, 0–1.
+    /// Probability of high valence, 0–1. The bundle's prior if no modality can be used.
     pub valence: f64,
-    /// Probability of the high class, 0–1.
+    /// Probability of high arousal, 0–1. The bundle's prior if no modality can be used.
     pub arousal: f64,
-    /// The quadrant; the bundle's word for unknown where the network was given nothing
-    /// of the face or nothing of the body.
+    /// The name of the quadrant; [`Labels::unknown`](crate::Labels::unknown) if the network was
+    /// given nothing of the face, or nothing of any physiological signal.
     pub label: String,
-    /// Twice the distance of the less certain probability from one half, times the
-    /// mean of the video's coverage and the best physiological coverage. 0 where the
-    /// label is unknown, and only there.
+    /// Twice the distance of the less certain probability from one half, times the mean of the
+    /// video's coverage and the best physiological coverage, 0–1. It is 0 exactly if the label is
+    /// unknown.
     pub confidence: f64,
+    /// Name and probability of each class of the bundle; empty without logits.
     pub classes: Vec<(String, f64)>,
-    /// Before calibration; `None` where no modality can be used.
+    /// The outputs before calibration; `None` if no modality can be used.
     pub logits: Option<Logits>,
-    /// Video first, then the physiological modalities in the bundle's order.
+    /// `video`, then the physiological modalities in the bundle's order.
     pub modalities: Vec<ModalityState>,
+    /// Less than a window has passed since the first usable value of any modality.
     pub warming_up: bool,
-    /// From the snapshot to the answer.
+    /// Computing time.
     pub took: Duration,
 }
 
-/// What a stream of tokens is made of.
+/// What a stream of tokens is made from.
 enum Source {
     /// The face units.
     Face,
-    /// Signals of the body, by the encoder with this index in the bundle's streams.
+    /// Physiological signals.
     Body {
+        /// Index in the bundle's streams.
         encoder: usize,
         /// The signals that may fill each channel.
         channels: Vec<Vec<Place>>,
@@ -66,7 +71,7 @@ impl Source {
         matches!(self, Self::Face)
     }
 
-    /// Whether every modality that could fill it is `masked`.
+    /// Whether every modality that can fill the stream is `masked`.
     fn is_masked(&self, masked: impl Fn(Modality) -> bool) -> bool {
         match self {
             Self::Face => masked(Modality::Face),
@@ -78,18 +83,18 @@ impl Source {
     }
 }
 
-/// Whose state a [`ModalityState`] is.
+/// The face, or a physiological modality.
 #[derive(Clone, Copy)]
 enum Modality {
     Face,
-    /// By the index of its track.
+    /// Index of its track in [`Inputs`].
     Body(usize),
 }
 
-/// What a window holds of every modality.
+/// The state of all modalities in a window.
 struct Survey {
     face: ModalityState,
-    /// As the tracks.
+    /// In the order of the tracks in [`Inputs`].
     body: Vec<ModalityState>,
     warming_up: bool,
 }
@@ -102,36 +107,43 @@ impl Survey {
         }
     }
 
-    /// Of the body's modality that covers most.
+    /// The highest coverage of a physiological modality.
     fn best_body(&self) -> f64 {
         self.body.iter().map(|m| m.coverage).fold(0.0, f64::max)
     }
 }
 
-/// One stream of tokens: where it comes from and what has been made of it.
+/// One stream of tokens, with the buffers of its encoder and of the fusion graph.
 struct TokenStream {
     source: Source,
+    /// Grid rate in Hz.
     rate: f64,
+    /// Grid points before a chunk, and in it, that the encoder takes.
     context: usize,
     points: usize,
     ring: TokenRing,
+    /// The window for the fusion graph, `[T, width]` and `[T]`.
     tokens: Vec<f32>,
     valid: Vec<f32>,
+    /// The input of the encoder for one chunk.
     values: Vec<f32>,
     flags: Vec<f32>,
 }
 
-/// Owns the network and the tokens, and answers for one window at a time.
+/// Owns the network and the tokens, and answers for one window at a time. Windows should be
+/// asked for in order: chunks that are older than a window are no longer known.
 pub struct Estimator {
     bundle: Arc<Bundle>,
     inputs: Arc<Inputs>,
     network: Network,
     /// Video first, then the bundle's streams.
     streams: Vec<TokenStream>,
+    /// For each stream the fusion graph's inputs for tokens and flags.
     names: Vec<(String, String)>,
 }
 
 impl Estimator {
+    /// `inputs` and `network` must have been made for this `bundle`.
     pub fn new(bundle: Arc<Bundle>, inputs: Arc<Inputs>, network: Network) -> Self {
         let chunks = bundle.window_chunks();
         let width = bundle.fusion().width;
@@ -139,7 +151,7 @@ impl Estimator {
         let stream = |source: Source, rate: f64, spec: &super::EncoderSpec| {
             let (context, points) = spec.points(rate, seconds);
             let n = context + points;
-            // Units of one face share a flag; each channel of a signal has its own.
+            // Face units have one flag for each point, signals one for each value.
             let (values, flags) = match &source {
                 Source::Face => (bundle.video().units.len() * n, n),
                 Source::Body { channels, .. } => (channels.len() * n, channels.len() * n),
@@ -184,16 +196,18 @@ impl Estimator {
         }
     }
 
+    /// The bundle that it was made for.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
     }
 
+    /// The network that it runs.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What the fusion graph got for the last answer, by stream: name of the input,
-    /// tokens `[T, width]` and flags `[T]`. Video first.
+    /// The input of the fusion graph for the last answer: for each stream its name and its
+    /// tokens, video first.
     pub fn tokens(&self) -> impl Iterator<Item = (&str, TokenWindow<'_>)> {
         self.names.iter().zip(&self.streams).map(|((name, _), s)| {
             let window = TokenWindow {
@@ -204,17 +218,19 @@ impl Estimator {
         })
     }
 
-    /// Forgets all tokens, as after a seek.
+    /// Drops all tokens, as after a seek.
     pub fn flush(&mut self) {
         for stream in &mut self.streams {
             stream.ring.clear();
         }
     }
 
-    /// The answer for the window that ends where chunk `end` begins.
+    /// The answer for the window that ends where chunk `end` begins. Closes the grids there, as
+    /// [`Estimator::close`] does, encodes the chunks of the window that are new, and runs the
+    /// fusion graph.
     ///
     /// # Errors
-    /// [`Error::Run`] or [`Error::Cancelled`] from ONNX Runtime; the tokens made so
+    /// [`onnx::Error::Run`] or [`onnx::Error::Cancelled`] from ONNX Runtime. The tokens made so
     /// far stay, and the next window can be asked for.
     pub fn answer(&mut self, end: u64) -> Result<Answer, Error> {
         let begun = Instant::now();
@@ -269,8 +285,8 @@ impl Estimator {
             let confidence = certain(answer.valence).min(certain(answer.arousal))
                 * 0.5
                 * (survey.coverage(Modality::Face) + survey.best_body());
-            // A quadrant needs both axes, and a bundle does not say which stream tells of
-            // which: an unseen face or body leaves one of them to the prior.
+            // A quadrant needs both axes. A bundle does not say which stream gives which
+            // axis, so that without face or without body one of them is only its prior.
             if face && body && confidence > 0.0 {
                 answer.confidence = confidence;
                 answer.label = outputs
@@ -291,12 +307,13 @@ impl Estimator {
         Ok(answer)
     }
 
-    /// Closes the grids where chunk `end` begins, as an answer does, and answers nothing.
+    /// Closes the grids where chunk `end` begins without computing an answer, so that later
+    /// windows are those of a run that did answer here.
     pub fn close(&self, end: u64) {
         self.survey(end, end);
     }
 
-    /// Closes the grids at the window's end and measures what the window holds.
+    /// Closes the grids at the window's end and measures coverage and quality.
     fn survey(&self, start: u64, end: u64) -> Survey {
         let chunk = self.bundle.chunk();
         let duration = self.bundle.window().duration;
@@ -335,7 +352,7 @@ impl Estimator {
         }
     }
 
-    /// Encodes the chunks of the window that have not been.
+    /// Encodes the chunks of the window that have not been encoded.
     fn encode(&mut self, start: u64, end: u64) -> Result<(), Error> {
         let chunk_length = self.bundle.chunk();
         let min_share = self.bundle.window().min_chunk_coverage;
@@ -366,8 +383,8 @@ impl Estimator {
 }
 
 impl TokenStream {
-    /// Copies the chunk whose first grid point is `at` and what comes before it; whether
-    /// it holds enough to be encoded.
+    /// Copies the chunk whose first grid point is `at`, with its context, into the encoder's
+    /// input. Whether its coverage is at least `min_share`.
     fn gather(&mut self, inputs: &Inputs, at: i64, min_share: f64) -> bool {
         let first = at - self.context as i64;
         let points = self.points;
@@ -390,7 +407,8 @@ impl TokenStream {
                         let track = inputs.track(p.track);
                         track.lane(p.lane).ring.count(at, points)
                     };
-                    // Of equally good ones the first that the bundle names.
+                    // `max_by_key` takes the last of equal ones; reversed, it is the first that
+                    // the bundle names.
                     if let Some(best) = alternatives.iter().rev().max_by_key(|p| held(p)) {
                         let track = inputs.track(best.track);
                         let ring = &track.lane(best.lane).ring;

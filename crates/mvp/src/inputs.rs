@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What streaming threads fill: tracks of conditioned samples, each behind its own short
-//! lock.
+//! The input of the network: a track of conditioned samples for each modality, with a lock of
+//! its own.
 
 use super::Bundle;
 use conditioning::{Conditioner, Counts, Grid, GridRing, SignalSpec, UnitsGrid};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many samples came and how many were bad, chunk by chunk.
+/// Numbers of received and of bad samples, chunk by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    /// Length of a chunk, ns.
     chunk: u64,
+    /// Chunk, received, bad.
     chunks: VecDeque<(u64, u64, u64)>,
+    /// Chunks that are kept.
     keep: usize,
 }
 
@@ -38,7 +41,7 @@ impl Tally {
         }
     }
 
-    /// Share of good samples in chunks `from..to`; 0 where none came.
+    /// Share of good samples in chunks `from..to`; 0 without samples.
     pub(crate) fn quality(&self, from: u64, to: u64) -> f64 {
         let inside = self.chunks.iter().filter(|(c, ..)| (from..to).contains(c));
         let (received, bad) = inside.fold((0, 0), |(r, b), (_, cr, cb)| (r + cr, b + cb));
@@ -50,13 +53,13 @@ impl Tally {
     }
 }
 
-/// One of the bundle's signals: what came of a pad's samples, conditioned.
+/// One of the bundle's signals: the conditioned samples of a modality.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) spec: SignalSpec,
     conditioner: Option<Conditioner>,
     pub(crate) ring: GridRing,
-    /// Time (ns) of the sample or the closing that gave the first value.
+    /// Time (ns) of the sample, or of the closing, that gave the first value.
     pub(crate) first: Option<u64>,
 }
 
@@ -85,14 +88,15 @@ impl Lane {
 
 /// One physiological modality: its samples, and every signal that is made of them.
 ///
-/// What is told of the modality is told of its primary signal, the one of its name.
+/// Coverage, quality, counts and traces of the modality are those of its primary signal, which
+/// has the same name.
 #[derive(Debug)]
 pub struct SignalTrack {
     pub(crate) primary: Lane,
     /// The other signals of the same samples.
     others: Vec<Lane>,
     pub(crate) tally: Tally,
-    /// Every sample before this running time (ns) has come.
+    /// All samples before this running time (ns) have come.
     reached: u64,
 }
 
@@ -113,9 +117,10 @@ impl SignalTrack {
         }
     }
 
-    /// Says how the samples come; a change keeps the past.
+    /// Sets how samples come; needed before the first one. On a change the values so far stay.
     ///
-    /// `rate` in Hz, 0 for an irregular stream; `full_scale`: the ends of an integer format.
+    /// `rate`: nominal rate in Hz, 0 for an irregular stream. `full_scale`: lowest and highest
+    /// value of an integer sample format, `None` for floating point.
     pub fn configure(&mut self, rate: f64, full_scale: Option<[f64; 2]>) {
         for lane in self.lanes_mut() {
             match &mut lane.conditioner {
@@ -128,7 +133,8 @@ impl SignalTrack {
         }
     }
 
-    /// A sample in the stream's unit, taken at running time `time` (ns). Before
+    /// Takes a sample in the stream's unit at running time `time` (ns). Samples have to be in
+    /// order: one that is not newer than the last is counted as bad. Before
     /// [`SignalTrack::configure`] it is ignored.
     pub fn push(&mut self, time: u64, value: f64) {
         if self.primary.conditioner.is_none() {
@@ -142,7 +148,7 @@ impl SignalTrack {
         self.tally.add(time, 1, self.counts().bad() - bad);
     }
 
-    /// No further sample before running time `time` (ns) will come.
+    /// Says that no further sample before running time `time` (ns) will come.
     pub fn complete(&mut self, time: u64) {
         self.reached = self.reached.max(time);
         for lane in self.lanes_mut() {
@@ -152,18 +158,19 @@ impl SignalTrack {
         }
     }
 
-    /// What the network gets of every instant before this one (ns), and what is told of
-    /// it, is as it will be, whatever comes.
+    /// The running time (ns) before which no later sample can change the input of the network,
+    /// the coverage or the quality. [`u64::MAX`] before [`SignalTrack::configure`].
     pub fn settled(&self) -> u64 {
         let lanes = self.lanes().filter_map(|l| l.conditioner.as_ref());
-        // A coarse grid may be done long before the samples are that the quality counts.
+        // The quality counts samples, which may be behind the points of a coarse grid.
         lanes
             .map(|c| c.settled().min(self.reached))
             .min()
             .unwrap_or(u64::MAX)
     }
 
-    /// The sender has said that samples are missing here.
+    /// Says that samples are missing before the next one: nothing is interpolated across the
+    /// gap, however short.
     pub fn cut(&mut self) {
         for lane in self.lanes_mut() {
             if let Some(c) = &mut lane.conditioner {
@@ -172,7 +179,7 @@ impl SignalTrack {
         }
     }
 
-    /// Forgets everything, as after a seek.
+    /// Drops all samples, counts and times, as after a seek; [`SignalTrack::configure`] is kept.
     pub fn flush(&mut self) {
         for lane in self.lanes_mut() {
             lane.conditioner = lane.conditioner.as_ref().map(Conditioner::restarted);
@@ -183,7 +190,7 @@ impl SignalTrack {
         self.reached = 0;
     }
 
-    /// What came, and what the primary signal's checks found bad.
+    /// Received samples, and those that the primary signal's checks found bad.
     pub fn counts(&self) -> Counts {
         self.primary.counts()
     }
@@ -194,7 +201,8 @@ impl SignalTrack {
         }
     }
 
-    /// The newest values of the primary signal, oldest first, `None` where there is nothing.
+    /// The values of the primary signal in the `seconds` before running time `end` (ns), at the
+    /// rate of its grid, oldest first; `None` where there is none.
     pub fn recent(&self, seconds: f64, end: u64) -> Vec<Option<f32>> {
         let Lane { spec, ring, .. } = &self.primary;
         let grid = Grid::new(spec.rate);
@@ -209,12 +217,13 @@ impl SignalTrack {
             .collect()
     }
 
-    /// The primary signal's.
+    /// The primary signal of the bundle.
     pub fn spec(&self) -> &SignalSpec {
         &self.primary.spec
     }
 }
 
+/// Puts a grid point into `ring`; `time` (ns) becomes `first` with the first value.
 fn put(ring: &mut GridRing, first: &mut Option<u64>, time: u64, k: u64, value: Option<f32>) {
     if value.is_some() {
         first.get_or_insert(time);
@@ -222,23 +231,26 @@ fn put(ring: &mut GridRing, first: &mut Option<u64>, time: u64, k: u64, value: O
     ring.push(k, value.as_ref().map(std::slice::from_ref));
 }
 
-/// The face units that came.
+/// The face units of the video.
 #[derive(Debug)]
 pub struct VideoTrack {
     grid: UnitsGrid,
     pub(crate) ring: GridRing,
     pub(crate) tally: Tally,
     pub(crate) first: Option<u64>,
+    /// Scratch memory.
     row: Vec<f32>,
 }
 
 impl VideoTrack {
-    /// Unit names in the order of [`VideoTrack::push`].
+    /// Names of the units, in the order of [`VideoTrack::push`].
     pub fn units(&self) -> &[String] {
         &self.grid.spec().units
     }
 
-    /// The units of a face seen at running time `time` (ns); `confidence` 0–1.
+    /// Takes the units of a face at running time `time` (ns), 0–1 in the order of
+    /// [`VideoTrack::units`]; `confidence` of the face is 0–1. A face that does not count is bad
+    /// in the quality of `video`, see [`UnitsGrid::push`].
     pub fn push(&mut self, time: u64, confidence: f64, values: &[f64]) {
         let Self {
             grid,
@@ -253,7 +265,7 @@ impl VideoTrack {
         self.tally.add(time, 1, u64::from(!good));
     }
 
-    /// Forgets everything, as after a seek.
+    /// Drops all faces, as after a seek.
     pub fn flush(&mut self) {
         self.grid = self.grid.restarted();
         self.ring.clear();
@@ -292,46 +304,51 @@ fn put_row(
     }
 }
 
-/// The grid values of one modality, as the network gets them.
+/// The grid values of the video or of one signal in a window, as the network gets them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GridWindow {
     /// `video` or one of the bundle's signals.
     pub name: String,
-    /// In Hz.
+    /// Grid rate in Hz.
     pub rate: f64,
-    /// Index on the grid of the first point; negative before time zero.
+    /// Index on the grid of the first point; negative before time 0.
     pub first: i64,
-    /// Points before the window, which only encoders look at.
+    /// How many of the `n` points are before the window; encoders take them as context.
     pub context: usize,
-    /// Values per point.
+    /// Values of each point.
     pub width: usize,
-    /// `[n, width]`, 0 where there is nothing.
+    /// `[n, width]`, 0 where there is no value.
     pub values: Vec<f32>,
     /// `[n]`, 1 or 0.
     pub valid: Vec<f32>,
 }
 
-/// Where a signal is: its modality's track, and which of the signals there.
+/// Where a signal is: the track of its modality, and its index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) track: usize,
     pub(crate) lane: usize,
 }
 
-/// What streaming threads fill and the [`Estimator`] reads.
+/// The input of the network: filled by streaming threads, read by the
+/// [`Estimator`](crate::Estimator).
+///
+/// Each modality has a lock of its own. Take one guard at a time and drop it soon: the
+/// estimator takes all of them, one after another.
 pub struct Inputs {
     video: Mutex<VideoTrack>,
     /// One for each physiological modality.
     tracks: Vec<Mutex<SignalTrack>>,
-    /// Names of the modalities, as `tracks`.
+    /// Names of the modalities, in the order of `tracks`.
     names: Vec<String>,
-    /// Where the bundle's signals are, in its order.
+    /// For each of the bundle's signals.
     pub(crate) places: Vec<Place>,
-    /// Seconds before a window that encoders look at: of video, then of the signals.
+    /// Seconds before a chunk that encoders take: of video, then of the signals.
     contexts: Vec<f64>,
 }
 
 impl Inputs {
+    /// Allocates the rings for one window of `bundle`, see [`Bundle::memory`].
     pub fn new(bundle: &Bundle) -> Self {
         let window = bundle.window();
         let chunks = window.held_chunks();
@@ -363,7 +380,7 @@ impl Inputs {
             let (own, others): (Vec<_>, Vec<_>) = signals
                 .filter(|(_, s)| s.modality() == name)
                 .partition(|(_, s)| s.name == name);
-            // The bundle has been checked for it.
+            // `Bundle::open` has checked that there is one.
             let Some((first, primary)) = own.first() else {
                 continue;
             };
@@ -389,17 +406,17 @@ impl Inputs {
         }
     }
 
+    /// Locks the track of the face units.
     pub fn video(&self) -> MutexGuard<'_, VideoTrack> {
         self.video.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Names of the physiological modalities, in the bundle's order: those of
-    /// mvpfusion's pads.
+    /// Names of the physiological modalities, in the order of [`Bundle::sensors`].
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The track of the modality `name`, if the bundle has it.
+    /// Locks the track of the physiological modality `name`; `None` if the bundle has none.
     pub fn signal(&self, name: &str) -> Option<MutexGuard<'_, SignalTrack>> {
         self.names
             .iter()
@@ -407,8 +424,9 @@ impl Inputs {
             .map(|i| self.track(i))
     }
 
-    /// What the network gets of the window that ends at `end` (ns) and is `duration`
-    /// seconds long, video first, then the bundle's signals in its order.
+    /// The grid values of the window that ends at running time `end` (ns) and is `duration`
+    /// seconds long: video first, then the bundle's signals in its order. Points that are not
+    /// final, or no longer kept, are missing.
     pub fn window(&self, end: u64, duration: f64) -> Vec<GridWindow> {
         let cut = |name: &str, rate: f64, context: f64, width: usize, ring: &GridRing| {
             let context = (context * rate).round() as usize;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
+//! The graphs of a bundle on ONNX Runtime.
+
 use super::{Bundle, Error, GraphFile};
 use onnx::{ModelSource, Runtime, Session, SessionOptions, TensorSpec, Terminator};
 
-/// The graphs of a bundle, ready to run and checked against what the bundle promises.
+/// The graphs of a bundle, one session each, whose inputs and outputs fit the manifest.
 pub struct Network {
     video: Session,
     streams: Vec<Session>,
@@ -10,26 +12,32 @@ pub struct Network {
     warnings: Vec<String>,
 }
 
-/// What the fusion graph said, before calibration.
+/// The outputs of the fusion graph, before calibration. All are finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits {
+    /// Logit of high valence.
     pub valence: f64,
+    /// Logit of high arousal.
     pub arousal: f64,
+    /// Logits of the bundle's classes, in its order.
     pub classes: Vec<f64>,
 }
 
-/// A window of tokens: `[1, T, width]` and `[1, T]` (1 valid, 0 not).
+/// The tokens of one stream in a window; `T` is chunks × tokens of each chunk.
 pub struct TokenWindow<'a> {
+    /// `[T, width]`, 0 where there is no token.
     pub tokens: &'a [f32],
+    /// `[T]`, 1 where there is a token that is not masked, else 0.
     pub valid: &'a [f32],
 }
 
 impl Network {
-    /// Loads every graph of `bundle`. `told` hears what takes long.
+    /// Loads every graph of `bundle`. `told` is called with a text before each step that may
+    /// take long; building an engine of TensorRT takes minutes.
     ///
     /// # Errors
-    /// Those of [`Bundle::read_graph`] and [`Runtime::session`], and
-    /// [`Error::Contract`] where a graph's inputs or outputs are not the bundle's.
+    /// Those of [`Bundle::read_graph`] and [`Runtime::session`], and [`onnx::Error::Contract`] if
+    /// a graph's inputs or outputs are not those of the manifest.
     pub fn load(
         runtime: &Runtime,
         bundle: &Bundle,
@@ -119,17 +127,17 @@ impl Network {
         })
     }
 
-    /// The provider that runs the fusion graph, as ONNX Runtime reports it.
+    /// The execution provider that runs the fusion graph, as ONNX Runtime reports it.
     pub fn active_provider(&self) -> &'static str {
         self.fusion.active_provider()
     }
 
-    /// Why higher rungs of the provider ladder were left; empty without a step down.
+    /// Why providers that were tried first are not used, each reason once.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// One for each graph, to stop whichever is running.
+    /// One handle for each graph, which cancels its run from another thread.
     pub fn terminators(&self) -> Vec<Terminator> {
         let all = std::iter::once(&self.video).chain(&self.streams);
         all.chain(std::iter::once(&self.fusion))
@@ -137,8 +145,8 @@ impl Network {
             .collect()
     }
 
-    /// Tokens of a video chunk: `units` `[n, U]`, `valid` `[n]` → `[tokens × width]`.
-    pub fn encode_video(&mut self, units: &[f32], valid: &[f32]) -> Result<Vec<f32>, Error> {
+    /// Tokens `[tokens, width]` of a video chunk: `units` `[n, units]`, `valid` `[n]`.
+    pub(crate) fn encode_video(&mut self, units: &[f32], valid: &[f32]) -> Result<Vec<f32>, Error> {
         let n = valid.len();
         let width = units.len() / n.max(1);
         let out = self
@@ -147,8 +155,9 @@ impl Network {
         Ok(only(out, "tokens", &self.video)?)
     }
 
-    /// Tokens of a chunk of stream `index`: `signal` and `valid` `[channels, n]`.
-    pub fn encode_stream(
+    /// Tokens `[tokens, width]` of a chunk of stream `index`: `signal` and `valid`
+    /// `[channels, n]`.
+    pub(crate) fn encode_stream(
         &mut self,
         index: usize,
         channels: usize,
@@ -161,8 +170,8 @@ impl Network {
         Ok(only(out, "tokens", session)?)
     }
 
-    /// The answer to a window; `names[i]` is the fusion input that `parts[i]` fills.
-    pub fn fuse(
+    /// The logits of a window; `names[i]` are the inputs for the tokens and flags of `parts[i]`.
+    pub(crate) fn fuse(
         &mut self,
         names: &[(String, String)],
         parts: &[TokenWindow<'_>],
@@ -208,8 +217,8 @@ impl Network {
     }
 }
 
-/// All signals of a stream share a rate; the bundle has been checked for it.
-pub(super) fn stream_rate(bundle: &Bundle, stream: &super::StreamSpec) -> f64 {
+/// Grid rate in Hz of a stream's signals. [`Bundle::open`] has checked that they have one rate.
+pub(crate) fn stream_rate(bundle: &Bundle, stream: &super::StreamSpec) -> f64 {
     stream
         .channels
         .iter()
@@ -218,6 +227,7 @@ pub(super) fn stream_rate(bundle: &Bundle, stream: &super::StreamSpec) -> f64 {
         .map_or(1.0, |s| s.rate)
 }
 
+/// The data of the output `name`, if all of it is finite.
 fn only(out: Vec<onnx::Tensor>, name: &str, session: &Session) -> Result<Vec<f32>, onnx::Error> {
     let found = out.into_iter().find(|t| t.name == name).map(|t| t.data);
     found
@@ -228,7 +238,7 @@ fn only(out: Vec<onnx::Tensor>, name: &str, session: &Session) -> Result<Vec<f32
         })
 }
 
-/// Compares a graph's inputs (exactly these) and outputs (at least these).
+/// Checks that a graph has exactly these inputs, and at least these outputs.
 fn contract(
     session: &Session,
     inputs: &[(&str, &[usize])],

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! From the senders' clocks to that of the recorder.
+//! The correction of timestamps from a sender's clock to the recorder's.
 
 use std::collections::VecDeque;
 use timing::robust::{Line, LineFit, Point, median};
 
-/// A measured clock offset.
+/// A clock offset, as the recorder measured it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Offset {
     /// When it was measured, seconds on the sender's clock.
@@ -13,15 +13,15 @@ pub struct Offset {
     pub value: f64,
 }
 
-/// The timestamp on the recorder's clock: the offset that `line` gives is added.
+/// The timestamp on the recorder's clock: `stamp` plus the offset that `line` has there.
 fn corrected(line: &Line, stamp: f64) -> f64 {
     stamp + line.at(stamp)
 }
 
-/// Residuals beyond this, seconds, are outliers: they count linearly.
+/// Residuals above this, seconds, count linearly instead of by their square (Huber's loss).
 const HUBER: f64 = 1e-4;
 
-/// The line through offsets that minimises Huber's loss; `None` for no offsets.
+/// The line through `offsets` that minimises Huber's loss; `None` without offsets.
 fn fit(offsets: &[Offset]) -> Option<Line> {
     let first = offsets.first()?.time;
     let mean = offsets.iter().map(|o| o.time - first).sum::<f64>() / offsets.len() as f64 + first;
@@ -39,7 +39,8 @@ fn fit(offsets: &[Offset]) -> Option<Line> {
     fit.fit(mean, offsets.iter().map(point))
 }
 
-/// Which steps stick out by more than `least` seconds and `times` the usual scatter.
+/// For each of `steps`, whether it differs from their median by more than `least` seconds and
+/// by more than `times` the median of these differences.
 fn glitches(steps: &[f64], least: f64, times: f64) -> Vec<bool> {
     let middle = median(&mut steps.to_vec()).unwrap_or(0.0);
     let mut off: Vec<f64> = steps.iter().map(|s| (s - middle).abs()).collect();
@@ -49,17 +50,21 @@ fn glitches(steps: &[f64], least: f64, times: f64) -> Vec<bool> {
         .collect()
 }
 
-/// A clock segment: what the sender's clock did between two of its restarts.
+/// A clock segment: the time between two resets of the sender's clock.
 #[derive(Debug, Clone, PartialEq)]
 struct Segment {
+    /// Sender's time of the first and of the last offset.
     start: f64,
     end: f64,
+    /// The offset over the sender's time.
     line: Line,
 }
 
-/// Corrects the timestamps of one stream, knowing all its offsets. The clock may start anew
-/// in between: offsets that step back in time, or jump by more than 1 s after a hole of
-/// more than 5 s.
+/// Corrects the timestamps of one stream when all its offsets are known.
+///
+/// The clock may have been reset in between. A clock segment ends where the time of measurement
+/// steps back, or where the offset jumps by more than 1 s after more than 5 s without a
+/// measurement. Each segment has a line of its own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Corrector {
     segments: Vec<Segment>,
@@ -67,7 +72,8 @@ pub struct Corrector {
 }
 
 impl Corrector {
-    /// `offsets` in the order of the file.
+    /// `offsets` are all those of the stream, in the order of the file. Without any,
+    /// timestamps stay as they are.
     pub fn new(offsets: &[Offset]) -> Self {
         let steps = |f: fn(&Offset) -> f64| -> Vec<f64> {
             offsets.windows(2).map(|w| f(&w[1]) - f(&w[0])).collect()
@@ -97,13 +103,15 @@ impl Corrector {
         }
     }
 
-    /// How often the clock started anew.
+    /// How often the sender's clock was reset.
     pub fn resets(&self) -> usize {
         self.segments.len().saturating_sub(1)
     }
 
-    /// The time on the recorder's clock. Timestamps come in the order of the file: a clock
-    /// that started anew is told by the timestamps themselves.
+    /// The time on the recorder's clock, seconds, of a timestamp of the sender's clock.
+    ///
+    /// Timestamps have to come in the order of the file: one that is nearer to the beginning of
+    /// the next clock segment than to the end of this one ends the segment.
     pub fn correct(&mut self, stamp: f64) -> f64 {
         let (time, current) = self.look(stamp);
         self.current = current;
@@ -126,32 +134,36 @@ impl Corrector {
         (time, current)
     }
 
-    /// Which clock segment is being read, for [`Corrector::set_current`].
+    /// Index of the clock segment that is being read, for [`Corrector::set_current`].
     pub fn current(&self) -> usize {
         self.current
     }
 
+    /// Goes to the clock segment `current`: when reading goes on at another place of the file,
+    /// set what [`Corrector::current`] gave there.
     pub fn set_current(&mut self, current: usize) {
         self.current = current;
     }
 }
 
-/// Corrects timestamps of one stream by the offsets that came before them in the file.
+/// Corrects the timestamps of one stream by the offsets before them in the file, for a
+/// recording that cannot be read twice.
 #[derive(Debug, Clone, Default)]
 pub struct Causal {
     recent: VecDeque<Offset>,
     line: Option<Line>,
 }
 
-/// Two minutes at LabRecorder's pace.
+/// Offsets that the line goes through: two minutes, as LabRecorder measures every 5 s.
 const RECENT: usize = 24;
-/// Fewer tell nothing of drift.
+/// With fewer offsets the slope is 0.
 const ENOUGH: usize = 4;
-/// An offset this far, seconds, from the line is that of another clock.
+/// An offset further than this, seconds, from the line means that the clock was reset.
 const RESET: f64 = 1.0;
 
 impl Causal {
-    /// Takes a measurement; true when the sender's clock started anew.
+    /// Takes a measurement; true if it shows that the sender's clock was reset: its time steps
+    /// back, or its value is more than 1 s off. The earlier measurements are then dropped.
     pub fn measure(&mut self, offset: Offset) -> bool {
         let reset = self
             .recent
@@ -178,11 +190,12 @@ impl Causal {
         reset
     }
 
+    /// Whether there has been a measurement.
     pub fn known(&self) -> bool {
         self.line.is_some()
     }
 
-    /// The time on the recorder's clock; the timestamp itself before any measurement.
+    /// The time on the recorder's clock, seconds; `stamp` itself before the first measurement.
     pub fn correct(&self, stamp: f64) -> f64 {
         self.line.map_or(stamp, |line| corrected(&line, stamp))
     }
@@ -218,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_starts_anew_is_told_by_its_stamps() {
+    fn a_clock_reset_is_known_by_the_timestamps() {
         let mut all = offsets(100, 120, |_| 10.0);
         all.extend(offsets(1, 20, |_| 700.0));
         let mut c = Corrector::new(&all);
@@ -226,14 +239,14 @@ mod tests {
         assert_eq!(c.correct(590.0), 600.0);
         assert_eq!(c.correct(6.0), 706.0);
         assert_eq!(c.correct(95.0), 795.0);
-        // Forward: a hole and a jump.
+        // Forwards: a hole and a jump.
         let mut all = offsets(0, 20, |_| 10.0);
         all.extend(offsets(100, 120, |_| -300.0));
         let mut c = Corrector::new(&all);
         assert_eq!(c.resets(), 1);
         assert_eq!(c.correct(95.0), 105.0);
         assert_eq!(c.correct(500.0), 200.0);
-        // A hole alone, or one stray value, is none.
+        // A hole alone is no reset.
         let mut all = offsets(0, 20, |_| 10.0);
         all.extend(offsets(100, 120, |_| 10.01));
         assert_eq!(Corrector::new(&all).resets(), 0);
@@ -241,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_past_counts_in_the_causal_correction() {
+    fn the_causal_correction_uses_earlier_offsets_only() {
         let mut c = Causal::default();
         assert!(!c.known());
         assert_eq!(c.correct(1.0), 1.0);

@@ -1,84 +1,103 @@
 // SPDX-License-Identifier: MPL-2.0
+//! The incremental parser: bytes in, events out.
+
 use super::clock::Offset;
 use std::collections::HashMap;
 use stream_info::{Description, Format};
 
 const MAGIC: &[u8] = b"XDF:";
-/// What every boundary chunk holds.
+/// The content of every boundary chunk.
 const BOUNDARY: [u8; 16] = [
     0x43, 0xA5, 0x46, 0xDC, 0xCB, 0xF5, 0x41, 0x0F, 0xB3, 0x0E, 0xD5, 0x46, 0x73, 0x83, 0xCB, 0xE4,
 ];
-/// Chunks that are kept whole (descriptions) and single samples are at most this long;
-/// longer ones are damage. Sample chunks may have any length.
+/// Most bytes of a single sample, and of a chunk that is kept whole (header, footer). What is
+/// longer is damage. Sample chunks may have any length.
 const MAX_WHOLE: u64 = 16 << 20;
-/// Offsets in files are signed numbers of 64 bits.
+/// Largest offset in a file: seek offsets are signed numbers of 64 bits.
 const LONGEST: u64 = i64::MAX as u64;
-/// One event holds at most this many samples, or about this many bytes of them.
+/// Most samples in one event, and about the most bytes of them.
 const BATCH: usize = 4096;
 const BATCH_BYTES: usize = 256 << 10;
-/// Sample chunks up to this long are looked through before any of their samples is given:
-/// what stands in a damaged one is not to be trusted.
+/// Sample chunks of up to this many bytes are checked as a whole before any of their samples is
+/// given, because samples of a damaged chunk may be wrong.
 const CHECKED: u64 = 1 << 20;
 
+/// Why the input is no XDF recording at all. What is wrong inside of one is
+/// [`Event::Damage`].
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Error {
+    /// The first four bytes, and a hint at what else it may be (may be empty).
     #[error("this is no XDF recording: it begins with {0:02x?}, expected the letters 'XDF:'{1}")]
     Magic(Vec<u8>, &'static str),
+    /// There are fewer than four bytes.
     #[error("this is no XDF recording: it is empty or shorter than the letters 'XDF:'")]
     Empty,
 }
 
+/// The header of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
+    /// What the XML says: name, channels, rate, format, units.
     pub description: Description,
+    /// The XML as it is in the file; bytes that are not UTF-8 are replaced.
     pub xml: String,
 }
 
+/// The values of several samples, sample after sample, the channels of each in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
-    /// Little-endian numbers of the stream's format, samples one after the other.
+    /// Little-endian numbers of the stream's format: `samples × channels × size` bytes.
     Numbers(Vec<u8>),
-    /// One text for each channel of each sample.
+    /// Texts, `samples × channels` of them.
     Texts(Vec<String>),
 }
 
+/// What a recording holds, in the order of the file. An `id` is the number that the recording
+/// gives to a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The file's own description, XML.
+    /// The file header, XML.
     File(String),
-    /// A stream begins. Comes once for each id.
+    /// The header of the stream with this id. Comes once for each id.
     Stream(u32, Box<Header>),
-    /// Samples of a stream whose header came before; long chunks come as several.
+    /// Samples of a stream whose header came before. A long chunk gives several events.
     Samples {
+        /// The stream.
         id: u32,
-        /// Seconds on the sender's clock, one per sample. Left out in the file: the one
-        /// before plus one period.
+        /// One timestamp for each sample, seconds on the sender's clock. A sample without a
+        /// timestamp in the file gets that of the one before plus one period.
         stamps: Vec<f64>,
+        /// The values of as many samples.
         values: Values,
     },
+    /// A measured clock offset of the stream with this id.
     Offset(u32, Offset),
+    /// A boundary chunk, at which reading can go on after damage.
     Boundary,
-    /// What the recorder says of a stream at the end, XML.
+    /// The footer of the stream with this id, XML.
     Footer(u32, String),
-    /// Something cannot be read; reading goes on after it.
+    /// Something that cannot be read; reading goes on after it.
     Damage {
         /// Offset in the file, bytes.
         at: u64,
+        /// What is wrong, as part of a sentence.
         what: String,
     },
 }
 
+/// What is needed of a stream to read its samples.
 #[derive(Clone)]
 struct Known {
     channels: usize,
     format: Format,
+    /// Seconds between two samples, 0 for an irregular stream.
     interval: f64,
-    /// Stamp of the last sample; unknown after damage.
+    /// Timestamp of the last sample; unknown after damage.
     last: Option<f64>,
 }
 
 impl Known {
-    /// Whether `bytes` are exactly `count` samples.
+    /// Checks that `bytes` are exactly `count` samples.
     fn check(&self, bytes: &[u8], count: u64) -> Result<(), Stop> {
         let mut c = Cursor { bytes, at: 0 };
         for _ in 0..count {
@@ -102,8 +121,8 @@ impl Known {
         }
     }
 
-    /// Reads a sample and gives its timestamp; `last`: that of the one before. Without a
-    /// timestamp numbers are left out.
+    /// Reads a sample and gives its timestamp; `last` is that of the one before. A sample
+    /// whose timestamp is unknown is read, and its numbers are not kept.
     fn read(
         &self,
         c: &mut Cursor,
@@ -150,7 +169,7 @@ enum State {
         bytes: u64,
         count: Option<u64>,
     },
-    /// So many bytes are of no interest, the first of which stood at `from`.
+    /// The next `left` bytes are passed over. The first that was passed over is at `from`.
     Skip {
         from: u64,
         left: u64,
@@ -158,21 +177,26 @@ enum State {
     Resync,
 }
 
-/// Where reading may begin again, see [`Parser::mark`].
+/// A place between two chunks at which reading can go on, from [`Parser::mark`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resume {
+    /// Offset in the file, bytes, of the next byte to feed.
     pub at: u64,
+    /// Id and last timestamp of each stream.
     last: Vec<(u32, Option<f64>)>,
 }
 
-/// Reads a recording piece by piece: [`Parser::feed`] some bytes, take events until there
-/// are none, and so on; [`Parser::finish`] at the end. Memory is bounded by what was fed
-/// plus one description or sample.
+/// Reads a recording in pieces of any size.
 ///
-/// Damage is told and passed over: reading goes on at the next boundary chunk.
+/// [`Parser::feed`] some bytes, take events with [`Parser::next_event`] until there are none,
+/// and repeat; after the last piece call [`Parser::finish`] and take events once more. The
+/// pieces do not change the samples. Memory is bounded by what was fed plus one header or
+/// sample (16 MiB).
+///
+/// After damage, which is an event, reading goes on at the next boundary chunk.
 pub struct Parser {
     buffer: Vec<u8>,
-    /// Of `buffer`, read already.
+    /// Bytes of `buffer` that have been read.
     read: usize,
     /// Offset in the file of `buffer[read]`.
     position: u64,
@@ -211,10 +235,10 @@ impl Default for Parser {
     }
 }
 
-/// Bytes so far do not tell; more are needed.
+/// The bytes so far are not enough.
 struct More;
 
-/// Either damage (its description) or not enough bytes.
+/// Why reading stopped: not enough bytes, or damage with its description.
 enum Stop {
     More,
     Damage(String),
@@ -244,7 +268,7 @@ impl<'a> Cursor<'a> {
         self.take(N)?.try_into().map_err(|_| More)
     }
 
-    /// A number with its own length before it.
+    /// A number that follows a byte with its own length.
     fn length(&mut self) -> Result<u64, Stop> {
         match self.array::<1>()? {
             [1] => Ok(u64::from(self.array::<1>()?[0])),
@@ -258,7 +282,7 @@ impl<'a> Cursor<'a> {
 }
 
 impl Parser {
-    /// Passes over samples: only descriptions, clock offsets and footers come.
+    /// A parser that passes over samples: it gives all other events.
     pub fn headers_only() -> Self {
         Self {
             headers_only: true,
@@ -268,6 +292,7 @@ impl Parser {
 
     /// A parser of the same file that gives the samples of one stream only, whose header
     /// was read. Set its place by [`Parser::go_to`] first.
+    #[must_use]
     pub fn of_stream(&self, id: u32) -> Self {
         let known = self.streams.get(&id).cloned().flatten();
         Self {
@@ -307,23 +332,25 @@ impl Parser {
         matches!(self.state, State::Chunk)
     }
 
+    /// Takes the next bytes of the recording. Take all events before the next call: bytes that
+    /// have not been read are kept.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.read);
         self.read = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Offset of the next byte to read.
+    /// Offset in the file, bytes, of the next byte to read.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Bytes held at the moment.
+    /// Bytes that were fed and not yet read.
     pub fn held(&self) -> usize {
         self.buffer.len() - self.read
     }
 
-    /// The state between two chunks, `None` inside of one.
+    /// The present place, for [`Parser::resume`]; `None` inside of a chunk.
     pub fn mark(&self) -> Option<Resume> {
         matches!(self.state, State::Chunk).then(|| Resume {
             at: self.position,
@@ -335,8 +362,8 @@ impl Parser {
         })
     }
 
-    /// Goes on at a mark that this parser, or another of the same file, made. The next
-    /// byte to feed is that at `mark.at`.
+    /// Goes on at a mark that this parser, or another one of the same file, made. The next
+    /// byte to feed is that at `mark.at`. The headers that this parser has read stay known.
     pub fn resume(&mut self, mark: &Resume) {
         self.buffer.clear();
         self.read = 0;
@@ -350,8 +377,7 @@ impl Parser {
         }
     }
 
-    /// Goes back to the beginning, keeping the descriptions; the next byte to feed is the
-    /// fifth.
+    /// Goes back to the beginning and keeps the headers. The next byte to feed is the fifth.
     pub fn rewind(&mut self) {
         let last = self.streams.keys().map(|id| (*id, Some(0.0))).collect();
         self.resume(&Resume {
@@ -360,9 +386,11 @@ impl Parser {
         });
     }
 
-    /// How many bytes from [`Parser::position`] need not be fed; they count as fed. The
-    /// last byte of what is passed over is left to feed: whether the recording reaches so
-    /// far shows only there.
+    /// Passes over bytes that need not be fed, and gives their number: a caller that can seek
+    /// goes on feeding that much further. 0 if there are none, or if bytes are still held.
+    ///
+    /// The last byte of a chunk is never passed over: a recording that was cut off would not be
+    /// noticed.
     pub fn jump(&mut self) -> u64 {
         match self.state {
             State::Skip { from, left } if self.held() == 0 && left > 1 => {
@@ -379,11 +407,11 @@ impl Parser {
         self.position += n as u64;
     }
 
-    /// The next thing that the bytes so far tell; `None`: feed more, or the end after
-    /// [`Parser::finish`].
+    /// The next event in the bytes so far. `None`: feed more, or after [`Parser::finish`] the
+    /// end.
     ///
     /// # Errors
-    /// When it is no XDF at all.
+    /// The input is no XDF recording: it does not begin with `XDF:`, or is shorter than that.
     pub fn next_event(&mut self) -> Result<Option<Event>, Error> {
         loop {
             let at = self.position;
@@ -445,13 +473,13 @@ impl Parser {
         }
     }
 
-    /// No more bytes will come: what is left follows from [`Parser::next_event`], and whether the
-    /// recording was cut off.
+    /// Says that no more bytes will come. [`Parser::next_event`] then gives what is left, and
+    /// damage if the recording was cut off.
     pub fn finish(&mut self) {
         self.ending = true;
     }
 
-    /// What there is to say when all bytes are read.
+    /// The event for when all bytes are read: damage if something is missing at the end.
     fn end(&mut self) -> Result<Option<Event>, Error> {
         let what = match self.state {
             _ if !self.ending => return Ok(None),
@@ -461,7 +489,7 @@ impl Parser {
             _ => "the recording ends inside of a chunk",
         };
         let at = match self.state {
-            // After a jump the size of the file is not known.
+            // After a jump `position` may be beyond the end of the file.
             State::Skip { from, .. } => from,
             _ => self.position,
         };
@@ -473,7 +501,8 @@ impl Parser {
         }))
     }
 
-    /// Looks for the next boundary; keeps what may be the beginning of one.
+    /// Reads up to the end of the next boundary chunk's content, and keeps what may be the
+    /// beginning of one.
     fn resync(&mut self) -> bool {
         let bytes = &self.buffer[self.read..];
         match bytes.windows(BOUNDARY.len()).position(|w| w == BOUNDARY) {
@@ -503,7 +532,7 @@ impl Parser {
         let Some(left) = length.checked_sub(2) else {
             return Err(Stop::Damage(format!("a chunk of {length} bytes")));
         };
-        // No file is longer: the place after the chunk would be none.
+        // No file is that long.
         if length > LONGEST.saturating_sub(self.position) {
             return Err(Stop::Damage(format!("a chunk of {length} bytes")));
         }
@@ -541,7 +570,7 @@ impl Parser {
                 },
             };
             if known.is_none() {
-                // Told once.
+                // So that it is reported once.
                 self.streams.insert(id, None);
                 return Ok(Some(Event::Damage {
                     at: self.position - head as u64,
@@ -577,7 +606,7 @@ impl Parser {
             2 => {
                 let (id, xml) = (id?, text(rest));
                 match stream_info::describe(&xml) {
-                    // A header that comes twice says nothing new.
+                    // A repeated header is ignored.
                     _ if matches!(self.streams.get(&id), Some(Some(_))) => None,
                     Ok(description) => {
                         let interval = match description.rate.is_regular() {
@@ -619,10 +648,10 @@ impl Parser {
         Ok(event)
     }
 
-    /// Reads as many whole samples of the chunk as there are.
+    /// Reads the whole samples of the chunk that are in the buffer, up to one event's worth.
     fn samples(&mut self, id: u32, bytes: u64, count: Option<u64>) -> Result<Option<Event>, Stop> {
         let buffer = &self.buffer[self.read..];
-        // Nothing of the next chunk is looked at.
+        // The bytes of this chunk only.
         let mine = &buffer[..buffer
             .len()
             .min(usize::try_from(bytes).unwrap_or(usize::MAX))];
@@ -630,7 +659,7 @@ impl Parser {
         let mut c = Cursor { bytes: mine, at: 0 };
         let damage =
             |what: &str| Stop::Damage(format!("a sample chunk of the stream {id}: {what}"));
-        // What is missing inside of the chunk never comes.
+        // If the chunk is complete, bytes that are missing in it will not come.
         let missing = |stop: Stop| match stop {
             Stop::More if whole => damage("it holds fewer bytes than its samples need"),
             other => other,
@@ -691,7 +720,8 @@ impl Parser {
                     last = stamp.filter(|s| s.is_finite()).or(last);
                     match stamp {
                         Some(stamp) => stamps.push(stamp),
-                        // After damage the number of missing samples is not known.
+                        // Without a timestamp after damage: it is not known how many
+                        // samples were lost, so the period does not help.
                         None => texts.truncate(kept),
                     }
                     done += 1;
@@ -726,7 +756,7 @@ impl Parser {
             true => Values::Texts(texts),
             false => Values::Numbers(numbers),
         };
-        // Makes `mark` possible right after the last sample of a chunk.
+        // So that `mark` works right after the last sample of a chunk.
         if left == done && bytes == used as u64 {
             self.state = State::Chunk;
         }

@@ -136,9 +136,21 @@ pub enum Means {
 pub enum Finding {
     /// Single timestamps far from their neighbours, or none that is a number; the first is
     /// off by so many seconds. Their samples are dropped.
-    Strays { count: u64, first: f64 },
+    Strays {
+        /// How many there are.
+        count: u64,
+        /// By how much the first is off, seconds; NaN where it is no number.
+        first: f64,
+    },
     /// From a sample on, timestamps are of another clock, which is so many seconds ahead.
-    OtherClock { from: u64, ahead: f64, means: Means },
+    OtherClock {
+        /// Number of the first such sample in the stream, from 0.
+        from: u64,
+        /// Seconds by which that clock is ahead of the recorder's.
+        ahead: f64,
+        /// How that was found.
+        means: Means,
+    },
     /// Timestamps count so many units in a second.
     Unit(f64),
 }
@@ -549,6 +561,7 @@ pub struct Placer {
 }
 
 impl Placer {
+    /// Begins with the first sample of the stream.
     pub fn new(examined: Arc<Examined>) -> Self {
         Self {
             examined,

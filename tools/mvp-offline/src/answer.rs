@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! `answer` and `windows`: a recording through the network, as mvpfusion takes it.
+//! `answer` and `windows`: a recording through the network, as `mvpfusion` does it.
 
 use crate::error::Failure;
 use crate::options::{Format, Options};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::sync::Arc;
 
-/// A signal's recording, and how far it has been played.
+/// The recording of a modality, and how much of it has been pushed.
 struct Signal {
     name: String,
     records: Records,
@@ -20,13 +20,13 @@ struct Signal {
 }
 
 impl Signal {
-    /// Pushes all that bears on what lies before `end` (ns).
+    /// Pushes the samples that the time before `end` (ns) depends on.
     fn play(&mut self, track: &mut SignalTrack, end: u64) {
         while track.settled() < end {
             let Some((time, value)) = self.records.get(self.next) else {
                 return;
             };
-            // Records are in order, so a gap before this one is known as such.
+            // Records are in order of time: none will come before this one.
             track.complete(time);
             if track.settled() >= end {
                 return;
@@ -41,10 +41,12 @@ impl Signal {
     }
 }
 
+/// All recordings, and the bundle that they are for.
 struct Recording {
     bundle: Arc<Bundle>,
     inputs: Arc<Inputs>,
     signals: Vec<Signal>,
+    /// Face units, and the index of the next record.
     units: Option<(Records, usize)>,
 }
 
@@ -95,7 +97,7 @@ impl Recording {
         all.chain(video).max().unwrap_or(0)
     }
 
-    /// Pushes all that bears on what lies before `end` (ns).
+    /// Pushes the samples and faces that the time before `end` (ns) depends on.
     fn play(&mut self, end: u64) {
         for signal in &mut self.signals {
             if let Some(mut track) = self.inputs.signal(&signal.name) {
@@ -104,7 +106,7 @@ impl Recording {
         }
         if let Some((records, next)) = &mut self.units {
             let mut video = self.inputs.video();
-            // Those that have come with the frame at `end`.
+            // Up to those of the frame at `end`, at which `mvpfusion` answers.
             while let Some((time, record)) = records.get(*next).filter(|r| r.0 <= end) {
                 video.push(time, record[0], &record[1..]);
                 *next += 1;
@@ -133,7 +135,7 @@ impl Recording {
     }
 }
 
-/// A line of `answer`; names are those of emotionserialize's lines.
+/// A line of `answer`. The names are those of the lines of `emotionserialize`.
 fn line(answer: &Answer) -> Value {
     let mut map = Map::new();
     let mut put = |name: &str, value: Value| map.insert(name.into(), value);
@@ -157,6 +159,7 @@ fn line(answer: &Answer) -> Value {
     Value::Object(map)
 }
 
+/// Writes a line for each hop of the recording.
 pub(crate) fn answer(options: &Options) -> Result<(), Failure> {
     let mut recording = Recording::open(options)?;
     let mut estimator = recording.estimator(options)?;
@@ -174,6 +177,7 @@ pub(crate) fn answer(options: &Options) -> Result<(), Failure> {
     out.flush().map_err(Failure::io("standard output"))
 }
 
+/// Writes a line of JSON and the arrays of one window.
 pub(crate) fn windows(options: &Options) -> Result<(), Failure> {
     let end = options
         .end
@@ -193,7 +197,7 @@ pub(crate) fn windows(options: &Options) -> Result<(), Failure> {
         )));
     }
     let mut estimator = recording.estimator(options)?;
-    // Hop by hop, as it is served: a grid that was closed stays so.
+    // Hop by hop, as `mvpfusion` does: points that were closed at an earlier hop do not change.
     for end in (hop..end).step_by(hop as usize) {
         recording.play(end * chunk);
         estimator.close(end);

@@ -4,15 +4,17 @@ use std::io;
 /// Why the program ends early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// The command line is wrong: exit code 2, all others 1.
     #[error("{0}; see mvp-offline --help")]
     Usage(String),
-    /// What came in is not what was expected.
+    /// A file or standard input does not hold what was expected.
     #[error("{0}")]
     Input(String),
     #[error(transparent)]
     Model(#[from] mvp::Error),
     #[error(transparent)]
     Onnx(#[from] onnx::Error),
+    /// Reading or writing `what` failed.
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
 }
@@ -23,7 +25,7 @@ impl Failure {
         move |source| Self::Io { what, source }
     }
 
-    /// Whoever read the output has seen enough: no reason to complain.
+    /// Whether the reader of the output has closed it, which is no error.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }

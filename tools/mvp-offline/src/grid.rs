@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
-//! `condition` and `units`: one recording onto its grid.
+//! `condition` and `units`: one recording from standard input onto its grid.
 
 use crate::error::Failure;
 use crate::options::{Format, Options};
 use crate::records::Records;
-use conditioning::UnitsGrid;
-use conditioning::{Conditioner, Counts};
+use conditioning::{Conditioner, Counts, UnitsGrid};
 use mvp::InputSpecs;
 use std::io::Write;
 
-/// Rows of `width` numbers; a row that nothing was put into is NaN.
+/// Grid rows of `width` values; a row that was not put is NaN.
 struct Rows {
     width: usize,
     values: Vec<f32>,
@@ -33,6 +32,7 @@ impl Rows {
     }
 }
 
+/// Conditions one signal.
 pub(crate) fn condition(options: Options) -> Result<(), Failure> {
     let specs = InputSpecs::read(&options.model)?;
     let (name, rate) = match &options.signals[..] {
@@ -73,7 +73,7 @@ pub(crate) fn condition(options: Options) -> Result<(), Failure> {
         });
     }
     if let Some(last) = records.last() {
-        // A grid point at the last instant belongs to it.
+        // With the grid point at the time of the last sample, if there is one.
         conditioner.close(last + 1, |p| {
             rows.put(p.k, &[p.value.unwrap_or(f32::NAN)]);
         });
@@ -94,6 +94,7 @@ pub(crate) fn condition(options: Options) -> Result<(), Failure> {
     }))
 }
 
+/// Puts face units onto their grid.
 pub(crate) fn units(options: Options) -> Result<(), Failure> {
     let spec = InputSpecs::read(&options.model)?.video.ok_or_else(|| {
         Failure::Input(format!(

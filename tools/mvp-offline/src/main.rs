@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! mvp-offline: recordings through the code that serves, for training and evaluation.
+//! mvp-offline: conditions recordings and computes answers without GStreamer, for training and
+//! evaluation.
 //!
-//! What a network learns from must be what it will be given. This program runs
-//! recordings through the same rooms as `mvpfusion`, without a pipeline.
+//! It uses the same crates as the element `mvpfusion`, so that a network is trained on what it
+//! is given when it runs live.
+
+#![forbid(unsafe_code)]
 
 mod answer;
 mod error;
@@ -17,7 +20,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-mvp-offline: recordings through the code that serves the MVP network
+mvp-offline: recordings through the filters and the network of mvpfusion
 
   mvp-offline condition MANIFEST --signal NAME --rate HZ [--full-scale LOW,HIGH]
                         [--cut-at NS,...] [--counts FILE]   < samples > grid
@@ -26,36 +29,40 @@ mvp-offline: recordings through the code that serves the MVP network
   mvp-offline windows   BUNDLE --signal NAME=HZ:FILE... [--units FILE] --end CHUNK
                         [--tokens]
 
-condition   One signal: checked, filtered, put onto its grid and normalised.
-            Samples are little-endian records: time in ns (u64), value (f64, may be
-            NaN), in order of time, from the recording's start. The grid is f32,
-            points 0 to the last sample's, NaN where there is nothing.
-units       Face units likewise. Records: time in ns (u64), face confidence (f64),
-            then one f64 for each unit of [video], in its order. The grid is f32,
-            one row of all units for each point.
-answer      One line of JSON for each hop, as mvpfusion answers with sync=wait.
-windows     What the encoders were given for the window that ends where chunk CHUNK
-            begins: a line of JSON, then the arrays it lists, f32, one after another.
+condition   Checks, filters and normalises one signal and puts it onto its grid.
+            Input: little-endian records of time in ns (u64) and value (f64, may be
+            NaN), in order of time; times count from the start of the recording.
+            Output: the grid as f32, from point 0 to that of the last sample, NaN
+            where there is no value.
+units       Puts face units onto their grid. Input: records of time in ns (u64), face
+            confidence (f64), and one f64 for each unit of [video], in its order.
+            Output: f32, for each point a row of all units.
+answer      Writes one line of JSON for each hop, as mvpfusion answers with sync=wait.
+windows     Writes the input of the encoders for the window that ends where chunk CHUNK
+            begins: a line of JSON, then the arrays that it lists, f32, in that order.
 
-MANIFEST is a bundle, its mvp.toml, or a TOML file with its [[signal]] tables (and
-[video]) alone. BUNDLE is the directory of a model. FILE holds records as above.
+MANIFEST is a bundle, its mvp.toml, or a TOML file with only its [[signal]] tables and
+[video]. BUNDLE is the directory of a model. FILE holds records as above.
 
-  --signal NAME          (condition) which [[signal]]
-  --rate HZ              the sender's nominal rate, 0 for none
-  --signal NAME=HZ:FILE  (answer, windows) a recording; once for each modality, the
-                         input of a [[signal]] or its name
+  --signal NAME          (condition) name of the [[signal]]
+  --rate HZ              nominal rate of the stream, 0 for an irregular one
+  --signal NAME=HZ:FILE  (answer, windows) a recording of modality NAME at nominal
+                         rate HZ; once for each modality, which is the input of a
+                         [[signal]], or its name
   --units FILE           a recording of face units
-  --full-scale LOW,HIGH  ends of an integer sample format, at which it is saturated
-                         (answer, windows: NAME=LOW,HIGH)
-  --cut-at NS,...        the sender said that samples are missing before the first one
-                         at or after these times (answer, windows: NAME=NS,...)
-  --counts FILE          samples received and bad by kind as JSON; else on stderr
+  --full-scale LOW,HIGH  lowest and highest value of an integer sample format, which
+                         are saturated (answer, windows: NAME=LOW,HIGH)
+  --cut-at NS,...        samples are missing before the first one at or after these
+                         times (answer, windows: NAME=NS,...)
+  --counts FILE          write the numbers of received and of bad samples there as
+                         JSON; the default is standard error
   --provider NAME        cpu (the default), cuda, tensorrt or auto
-  --ort-library FILE     libonnxruntime; else ORT_DYLIB_PATH and the system's places
-  --recompute            encode every chunk of every window anew, keep no tokens
-  --end CHUNK            index of the chunk at whose beginning the window ends
-  --tokens               also what the encoders made of it
-  -h, --help             this
+  --ort-library FILE     libonnxruntime; the default is ORT_DYLIB_PATH, then the
+                         system's directories
+  --recompute            encode every chunk again for each window
+  --end CHUNK            index of the chunk that begins where the window ends
+  --tokens               write the tokens of the encoders too
+  -h, --help             show this text
 ";
 
 fn main() -> ExitCode {
@@ -63,7 +70,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if e.is_broken_pipe() => ExitCode::SUCCESS,
         Err(e) => {
-            // Nobody is left to be told where this fails.
+            // If this fails there is nowhere to report it.
             let _ = writeln!(std::io::stderr(), "mvp-offline: {e}");
             ExitCode::from(if matches!(e, Failure::Usage(_)) { 2 } else { 1 })
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What stands on the command line.
+//! The command line.
 
 use crate::error::Failure;
 use lexopt::prelude::*;
@@ -9,36 +9,39 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// How a signal's samples came.
+/// How the samples of a recording came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Format {
-    /// Ends of an integer sample format.
-    pub full_scale: Option<[f64; 2]>,
-    /// Before the first sample at or after these instants (ns) some are missing.
-    pub cuts: Vec<u64>,
+    /// Lowest and highest value of an integer sample format.
+    pub(crate) full_scale: Option<[f64; 2]>,
+    /// Times (ns), sorted: samples are missing before the first one at or after each.
+    pub(crate) cuts: Vec<u64>,
 }
 
+/// The options of a command.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     /// Bundle or manifest.
-    pub model: PathBuf,
-    /// Names, and rates in Hz where they stand beside.
-    pub signals: Vec<(String, Option<f64>)>,
+    pub(crate) model: PathBuf,
+    /// Name of each `--signal`, and its rate in Hz if the option has one.
+    pub(crate) signals: Vec<(String, Option<f64>)>,
     /// Recordings, in the order of `signals`.
-    pub files: Vec<PathBuf>,
-    pub rate: Option<f64>,
-    pub formats: BTreeMap<String, Format>,
-    pub counts: Option<PathBuf>,
-    pub units: Option<PathBuf>,
-    pub provider: Provider,
-    pub library: Option<PathBuf>,
-    pub recompute: bool,
-    pub tokens: bool,
-    /// Index of the chunk at whose beginning a window ends.
-    pub end: Option<u64>,
+    pub(crate) files: Vec<PathBuf>,
+    /// Hz.
+    pub(crate) rate: Option<f64>,
+    /// By the name of the signal.
+    pub(crate) formats: BTreeMap<String, Format>,
+    pub(crate) counts: Option<PathBuf>,
+    pub(crate) units: Option<PathBuf>,
+    pub(crate) provider: Provider,
+    pub(crate) library: Option<PathBuf>,
+    pub(crate) recompute: bool,
+    pub(crate) tokens: bool,
+    /// Index of the chunk that begins where the window ends.
+    pub(crate) end: Option<u64>,
 }
 
-/// What a command takes besides a model.
+/// The commands; each takes a model and options of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Condition,
@@ -48,6 +51,7 @@ pub(crate) enum Command {
 }
 
 impl Options {
+    /// Reads what follows the command. `None`: the help text is asked for.
     pub(crate) fn parse(
         command: Command,
         mut parser: lexopt::Parser,
@@ -68,7 +72,7 @@ impl Options {
             tokens: false,
             end: None,
         };
-        // `NAME=` stands before a value where there may be several signals.
+        // Values with `NAME=`, which can be resolved only when all signals are known.
         let (mut full_scales, mut cuts) = (Vec::new(), Vec::new());
         let whole = matches!(command, Answer | Windows);
         while let Some(arg) = parser.next()? {
@@ -151,7 +155,7 @@ impl Options {
         Ok(Some(options))
     }
 
-    /// Which signal an option is about, and the rest of it.
+    /// The signal that an option is for, and the option's value.
     fn owner(
         &self,
         command: Command,
@@ -172,7 +176,7 @@ impl Options {
         }
     }
 
-    /// One line of JSON where `--counts` says, or on standard error.
+    /// Writes one line of JSON to the file of `--counts`, or to standard error.
     pub(crate) fn tell(&self, counts: &serde_json::Value) -> Result<(), Failure> {
         match &self.counts {
             Some(path) => std::fs::write(path, format!("{counts}\n"))
@@ -182,6 +186,7 @@ impl Options {
     }
 }
 
+/// A rate in Hz, 0 or more.
 fn rate(text: &str) -> Result<f64, Failure> {
     text.parse()
         .ok()

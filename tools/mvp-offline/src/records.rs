@@ -5,11 +5,11 @@ use crate::error::Failure;
 use std::io::Read;
 use std::path::Path;
 
-/// A grid has a point for every instant since zero, so that a clock that counts from
-/// 1970 would make a huge one.
+/// Largest time of a record, ns. A grid begins at 0, so times that count from 1970 would make a
+/// huge one.
 const LONGEST: u64 = 48 * 3600 * 1_000_000_000;
 
-/// Records of `columns` numbers each.
+/// Records of `columns` values each.
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     times: Vec<u64>,
@@ -18,7 +18,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Reads to the end; `name` is how errors call the source.
+    /// Reads `source` to its end; `name` is its name in error texts.
     pub(crate) fn read(mut source: impl Read, name: &str, columns: usize) -> Result<Self, Failure> {
         let mut bytes = Vec::new();
         source
@@ -59,18 +59,20 @@ impl Records {
         Ok(records)
     }
 
+    /// Reads a file.
     pub(crate) fn open(path: &Path, columns: usize) -> Result<Self, Failure> {
         let name = path.display().to_string();
         let file = std::fs::File::open(path).map_err(Failure::io(name.clone()))?;
         Self::read(file, &name, columns)
     }
 
-    /// Record `i`: its time and its numbers.
+    /// Time (ns) and values of record `i`.
     pub(crate) fn get(&self, i: usize) -> Option<(u64, &[f64])> {
         let time = *self.times.get(i)?;
         Some((time, &self.values[i * self.columns..][..self.columns]))
     }
 
+    /// Time (ns) and values of each record.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &[f64])> {
         self.times
             .iter()
@@ -78,7 +80,7 @@ impl Records {
             .zip(self.values.chunks_exact(self.columns))
     }
 
-    /// The latest time.
+    /// The latest time, ns; `None` without records.
     pub(crate) fn last(&self) -> Option<u64> {
         self.times.iter().copied().max()
     }
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_read_and_remainders_told() {
+    fn records_are_read_and_a_part_of_one_is_refused() {
         let mut bytes = 7u64.to_le_bytes().to_vec();
         for v in [1.5f64, f64::NAN] {
             bytes.extend(v.to_le_bytes());
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_does_not_begin_with_the_recording_is_told() {
+    fn times_that_count_from_1970_are_refused() {
         let mut bytes = 1_700_000_000_000_000_000u64.to_le_bytes().to_vec();
         bytes.extend(1f64.to_le_bytes());
         let told = Records::read(&bytes[..], "stdin", 1).expect_err("1970");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The bundle that ships: it is trained, small, and answers here as it did in PyTorch, on
-//! 100 windows of a real recording (`training/reference.py` wrote them; `tests/data/default`).
+//! The bundle `models/default` is trained and small, and gives the answers of PyTorch on 100
+//! windows of a real recording, which `training/reference.py` wrote (`tests/data/default`).
 
 use mvp::Bundle;
 use onnx::Runtime;
@@ -33,7 +33,7 @@ fn it_is_trained_and_small() {
     }
 }
 
-/// Little-endian records as they lie there: (time, value) or (confidence, units) in f32.
+/// Little-endian records of the files: (time, value) or (confidence, units) in f32.
 fn floats(name: &str) -> Vec<u8> {
     std::fs::read(root().join("tests/data/default").join(name)).expect("tests/data/default")
 }
@@ -42,7 +42,7 @@ fn f32_at(bytes: &[u8], at: usize) -> f64 {
     f64::from(f32::from_le_bytes(bytes[at..at + 4].try_into().expect("4")))
 }
 
-/// What mvp-offline reads: u64 ns, then f64.
+/// Records as mvp-offline reads them: u64 ns, then f64.
 fn records(folder: &Path) {
     for name in ["eda", "ppg"] {
         let mut out = Vec::new();
@@ -137,7 +137,7 @@ fn it_answers_as_in_pytorch() {
         println!("{what}: within {worst:.1e} of PyTorch");
         assert!(worst < 1e-4, "{what}: {worst}");
     }
-    // The two are not the same by saying nothing.
+    // The answers differ from window to window, so that agreement means something.
     let spread = |field: &str| {
         let said = both.iter().filter_map(|a| a[field].as_f64());
         let (low, high) = said.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));

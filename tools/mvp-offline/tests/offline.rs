@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! mvp-offline against the code it stands on, and against mvpfusion itself: what a
-//! network learns from is what it will be given, to the bit.
+//! mvp-offline gives what the crates give that it uses, and what the element mvpfusion computes
+//! from the same recording, to the bit.
 
 use conditioning::{Conditioner, SignalSpec};
 use gst::prelude::*;
@@ -22,8 +22,8 @@ fn fixture() -> PathBuf {
         .join("models/fixture")
 }
 
-/// Two of its signals are made of one sensor's samples, and one encoder takes the rate of
-/// either heart sensor.
+/// A bundle with two signals of one sensor, and with one encoder for the pulse rate of either
+/// ECG or PPG.
 fn lanes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
@@ -53,7 +53,7 @@ fn offline(arguments: &[&str], input: &[u8]) -> Output {
         .expect("mvp-offline");
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
-    // It may refuse before it has read everything.
+    // It may end with an error before it has read everything.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("output");
     writer.join().expect("writer");
@@ -95,13 +95,13 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
         .collect()
 }
 
-/// NaN is nothing, and nothing equals nothing.
+/// The bits of each value; `None` for NaN, so that all NaN are equal.
 fn bits(values: &[f32]) -> Vec<Option<u32>> {
     let one = |v: &f32| (!v.is_nan()).then(|| v.to_bits());
     values.iter().map(one).collect()
 }
 
-/// Equal but for the last digit, which serde_json may read otherwise than it was written.
+/// Equal within the last digit, in which serde_json may read another one than was written.
 fn same(json: &Value, value: f64) -> bool {
     json.as_f64().is_some_and(|v| (v - value).abs() < 1e-14)
 }
@@ -113,9 +113,9 @@ fn lines(bytes: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-// --- A recording that has everything ------------------------------------------------
+// --- A recording with gaps and bad samples ----------------------------------------
 
-/// Running time at which the sensors begin: on no grid.
+/// Running time (ns) of the first samples, which is no grid point.
 const BEGIN: u64 = 2_317_000_000;
 const LENGTH: u64 = 90;
 
@@ -123,7 +123,7 @@ struct Recording {
     eda: Samples,
     ppg: Samples,
     units: Vec<(u64, f64, Vec<f64>)>,
-    /// When the PPG came back after a gap.
+    /// Time of the first PPG sample after a gap.
     back: u64,
 }
 
@@ -131,13 +131,13 @@ fn recording() -> Recording {
     let wave = |rate: f64, f: fn(f64) -> f64| -> Samples {
         (0..(LENGTH as f64 * rate) as u64)
             .map(|i| (i as f64 * 1e9 / rate).round() as u64)
-            // As float32 streams carry them.
+            // Rounded as in a stream of float32.
             .map(|t| (BEGIN + t, f64::from(f(t as f64 / 1e9) as f32)))
             .collect()
     };
     let mut eda = wave(4.0, |t| 4.0 + (t * 0.9).sin() + 0.2 * (t * 2.9).cos());
     let mut ppg = wave(64.0, |t| (t * 7.4).sin() + 0.4 * (t * 23.0).sin());
-    // Now and then a sample is nothing, also just before a window's end.
+    // Some samples are NaN, also just before a window's end.
     for i in [37, 101, 102, 215] {
         eda[i].1 = f64::NAN;
     }
@@ -148,7 +148,7 @@ fn recording() -> Recording {
     ppg.retain(|(t, _)| !(gap..back).contains(t));
     let back = ppg.iter().map(|s| s.0).find(|t| *t >= back).expect("more");
     let names = face::BLENDSHAPES.len() as u64;
-    // 5 Hz, each a little before the frame that it rides on; once the face is away.
+    // 5 Hz, each a little before the frame that carries it, with one gap.
     let units = (1..LENGTH * 5)
         .filter(|i| !(150..163).contains(i))
         .map(|i| {
@@ -166,7 +166,7 @@ fn recording() -> Recording {
 }
 
 impl Recording {
-    /// Which of [`face::BLENDSHAPES`] the bundle takes, in its order.
+    /// Indices in [`face::BLENDSHAPES`] of the units that the bundle takes, in its order.
     fn columns(bundle: &Bundle) -> Vec<usize> {
         let all = face::BLENDSHAPES;
         let find = |n: &String| all.iter().position(|b| b == n).expect("a blendshape");
@@ -214,7 +214,7 @@ fn with<'a>(command: &[&'a str], files: &'a [String], more: &[&'a str]) -> Vec<&
         .collect()
 }
 
-// --- Against the rooms ---------------------------------------------------------------
+// --- Compared with the crates -----------------------------------------------------
 
 #[test]
 fn a_conditioned_recording_is_what_the_conditioner_gives() {
@@ -268,7 +268,7 @@ fn a_conditioned_recording_is_what_the_conditioner_gives() {
     }
 }
 
-/// Training begins without graphs.
+/// Training begins without graphs, so the rest of a manifest is not there yet.
 #[test]
 fn a_manifest_with_signals_alone_is_enough() {
     let text = std::fs::read_to_string(fixture().join("mvp.toml")).expect("manifest");
@@ -288,7 +288,7 @@ fn a_manifest_with_signals_alone_is_enough() {
     };
     assert_eq!(grid(&part), grid(&whole));
 
-    // Two units, at 0, 0.2 (too uncertain) and 0.4 s: the middle is bridged.
+    // Two units, at 0, 0.2 (confidence too low) and 0.4 s: interpolated across the second.
     let counts = directory.path().join("counts.json").display().to_string();
     let rows = [
         (0u64, 0.9f64, 0.0f64, 1.0f64),
@@ -410,16 +410,16 @@ fn answers_are_the_estimators(bundle: &Path) {
     assert!(spoken > 80, "{spoken}");
 }
 
-// --- Against the element -------------------------------------------------------------
+// --- Compared with the element ----------------------------------------------------
 
-/// What mvpfusion made of a recording: traces and results at whole seconds.
+/// What mvpfusion computed from a recording: traces and results at whole seconds.
 struct Served {
     traces: Vec<(u64, PhysioTraceMeta)>,
     results: Vec<EmotionMeta>,
 }
 
-/// Pushes `samples` in buffers of `size`, each with its first sample's time; a buffer
-/// that begins at `back` is marked as coming after missing ones.
+/// Pushes `samples` in buffers of `size`, with the time of the first sample as PTS. The buffer
+/// that begins at `back` has DISCONT.
 fn source(
     pipeline: &gst::Pipeline,
     name: &str,
@@ -542,7 +542,7 @@ fn serve(r: &Recording, bundle: &Bundle, sizes: [usize; 2]) -> Served {
     }
 }
 
-/// The heart of it: training reads `condition`, people get mvpfusion.
+/// Training uses `condition`; its windows have to be those that mvpfusion gives the network.
 #[test]
 fn a_training_window_is_the_window_that_is_served() {
     if !has_runtime("a_training_window_is_the_window_that_is_served") {
@@ -578,7 +578,7 @@ fn windows_are_those_served(bundle: &Path, names: &[&str]) {
     let files = r.save(directory.path(), &bundle);
     let answers = lines(&fine(&with(&["answer", &model], &files, &[]), &[]).stdout);
 
-    // Whether samples come one by one or by the second must not matter.
+    // The size of the buffers must not matter.
     for sizes in [[1, 8], [4, 64], [9, 200]] {
         let served = serve(&r, &bundle, sizes);
         assert_eq!(served.traces.len() as u64, LENGTH - 1);
@@ -591,7 +591,7 @@ fn windows_are_those_served(bundle: &Path, names: &[&str]) {
                 let n = trace.len();
                 assert_eq!(n, 60 * rate);
                 let last = (end / SECOND) as usize * rate;
-                // Before the recording there was nothing.
+                // Before the recording there are no values.
                 let before = n.saturating_sub(last);
                 let mut want = vec![f32::NAN; before];
                 want.extend_from_slice(&grid[last - (n - before)..last]);
@@ -618,7 +618,7 @@ fn windows_are_those_served(bundle: &Path, names: &[&str]) {
         }
     }
 
-    // And what `windows` writes is cut out of the same grids, with the encoders' context.
+    // `windows` writes parts of the same grids, with the encoders' context.
     let units = floats(&fine(&["units", &model], &r.unit_records(&bundle)).stdout);
     for end in [12u64, 71, 86] {
         let end_text = end.to_string();
@@ -656,7 +656,7 @@ fn windows_are_those_served(bundle: &Path, names: &[&str]) {
                         assert_eq!((bits(row), valid[i]), (bits(g), 1.0), "{name} {k:?}");
                         held += 1;
                     }
-                    // A face that goes just as a window ends may come back at once.
+                    // If the face goes just as a window ends, its units are held up to the end.
                     None if name == "video" && valid[i] == 1.0 => over += 1,
                     None => {
                         assert!(valid[i] == 0.0 && row.iter().all(|v| *v == 0.0));
@@ -664,13 +664,13 @@ fn windows_are_those_served(bundle: &Path, names: &[&str]) {
                 }
             }
             assert!(over <= 1, "{name}: {over}");
-            // The pulse needs a while, and more of it to be normalised.
+            // The pulse rate and its normalisation have a warm-up.
             assert!(end < 20 || held > 5 * rate, "{name}: {held}");
         }
         let (about, tokens) = array("tokens-eda");
         assert_eq!(about["shape"], serde_json::json!([60, 32]));
         assert!(tokens.iter().any(|v| *v != 0.0));
-        // A stream speaks if one of its signals does.
+        // A stream has tokens if one of its signals has values.
         for stream in bundle.streams() {
             let (_, valid) = array(&format!("tokens-{}-valid", stream.name));
             let mut signals = stream.channels.iter().flatten();
@@ -681,7 +681,7 @@ fn windows_are_those_served(bundle: &Path, names: &[&str]) {
     }
 }
 
-// --- What is wrong is told -----------------------------------------------------------
+// --- Error texts ------------------------------------------------------------------
 
 #[test]
 fn wrong_input_is_told_by_name_with_what_was_expected() {
@@ -788,7 +788,7 @@ fn wrong_input_is_told_by_name_with_what_was_expected() {
         2,
         &["NAME=VALUE", "'7'"],
     );
-    // A signal that is made of another one's samples is none to be given.
+    // A signal with an `input` has no samples of its own.
     let lanes = lanes().display().to_string();
     let value = format!("eda_phasic=4:{file}");
     told(
