@@ -39,7 +39,8 @@
 use super::{
     OnLost, TimestampSource,
     connection::Connected,
-    receiver::{self, Receiver, Shared},
+    receiver::{self, Receiver},
+    shared::{self, Shared},
     stream::{Counters, RunningTime, Stream},
 };
 use crate::clock::PipelineClock;
@@ -577,7 +578,7 @@ impl BaseSrcImpl for LslSrc {
                 latency(&lock(&self.settings), timing::GUESS)
             };
             let min = gst::ClockTime::from_nseconds(min);
-            let queue = gst::ClockTime::from_seconds_f64(receiver::QUEUE);
+            let queue = gst::ClockTime::from_seconds_f64(shared::QUEUE);
             gst::debug!(CAT, imp = self, "latency: live, {min} to {}", min + queue);
             q.set(true, min, min + queue);
             return true;

@@ -2,7 +2,7 @@
 //! From received samples to buffers: one connection's data, in the streaming thread.
 
 use super::connection::Connected;
-use super::receiver::Reading;
+use super::shared::Reading;
 use crate::writer::{LONGEST, Placed, SampleWriter, Written};
 use lsl::Chunk;
 use std::collections::VecDeque;

@@ -5,7 +5,8 @@ use super::imp::*;
 use super::{
     OnLost, TimestampSource,
     connection::{Connected, Item},
-    receiver::{self, Next, Reading, Shared},
+    receiver,
+    shared::{Next, Reading, Shared},
     stream::{Before, Counters, Stream},
 };
 use crate::clock::PipelineClock;

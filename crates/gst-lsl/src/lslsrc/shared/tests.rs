@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::*;
+use std::sync::Arc;
 
 fn chunk(arrival: f64) -> Item {
     Item::Chunk {
