@@ -276,7 +276,8 @@ impl ObjectImpl for LslSrc {
                 time(
                     "data-timeout",
                     "Data timeout",
-                    "Silence in ns after which a stream of regular rate is lost (0 = never)",
+                    "Silence in ns after which a stream of regular rate is lost, but not before three \
+                     of its periods have passed (0 = never)",
                     DEFAULT_DATA_TIMEOUT,
                 ),
                 glib::ParamSpecEnum::builder_with_default("on-lost", OnLost::default())

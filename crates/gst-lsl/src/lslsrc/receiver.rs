@@ -7,6 +7,7 @@
 //! streaming thread is held up elsewhere, the receiver reads in its place.
 
 mod choice;
+mod patience;
 
 use super::connection::{Connected, Item};
 use super::shared::{Shared, Source};
@@ -15,6 +16,7 @@ use crate::stream::caps;
 use choice::{prefer_same_source, successor};
 use gst::{glib, prelude::*};
 use lsl::{Error, Found, Inlet, Library, Match, Query, Resolver};
+use patience::Patience;
 use std::{
     cell::RefCell,
     collections::HashSet,
@@ -419,13 +421,15 @@ impl Receiver {
             self.connected("lsl-recovered", description);
         }
         // Silence of an irregular stream says nothing.
-        let patience = self.config.data_timeout.filter(|_| regular);
-        let tick = patience.map_or(TICK, |p| TICK.min(p / 5));
+        let timeout = self.config.data_timeout.filter(|_| regular);
+        let mut patience = timeout.map(|t| Patience::new(t, description.rate.hz()));
+        let tick = timeout.map_or(TICK, |t| TICK.min(t / 5));
         // Silence is not to be taken for a loss only because nobody read.
         let held_up = HELD_UP.min(2.0 * tick.as_secs_f64());
         let mut lost = recovering && regular;
         let mut watcher: Option<(Resolver, Instant)> = None;
         let mut last_data = Instant::now();
+        let mut received = false;
         loop {
             self.tell_progress();
             if self.shared.pause(tick) {
@@ -456,18 +460,23 @@ impl Receiver {
                     Err(End::Again)
                 };
             }
+            let limit = patience.as_ref().map(Patience::limit);
             if let Some(data) = data.filter(|t| *t > last_data) {
+                if let Some(patience) = patience.as_mut().filter(|_| received) {
+                    patience.came(data - last_data);
+                }
+                received = true;
                 last_data = data;
                 if lost {
                     lost = false;
                     watcher = None;
                     self.connected("lsl-recovered", description);
                 }
-            } else if !lost && patience.is_some_and(|p| last_data.elapsed() >= p) {
+            } else if !lost && limit.is_some_and(|l| last_data.elapsed() >= l) {
                 self.lost(description)?;
                 lost = true;
             }
-            if lost && last_data.elapsed() >= CONNECT.min(patience.unwrap_or(CONNECT)) {
+            if lost && last_data.elapsed() >= CONNECT.min(timeout.unwrap_or(CONNECT)) {
                 // Silent: it may come back, or come back as another sender.
                 if watcher.is_none() {
                     watcher = Some((self.resolver()?, Instant::now()));
