@@ -24,8 +24,9 @@
  * are late or others are missing.
  *
  * Messages on the bus: Progress (`resolve`, `open`; only while playing), and the element messages
- * `lsl-connected`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset` with the fields `name`,
- * `type`, `source-id`, `hostname`, `uid`.
+ * `lsl-connected`, `lsl-found-no-data` (open, and nothing came for data-timeout), `lsl-lost`,
+ * `lsl-recovered`, `lsl-clock-reset` with the fields `name`, `type`, `source-id`, `hostname`,
+ * `uid`.
  *
  * Needs liblsl at run time, see the property lsl-library.
  *

@@ -429,7 +429,10 @@ impl Receiver {
         let mut lost = recovering && regular;
         let mut watcher: Option<(Resolver, Instant)> = None;
         let mut last_data = Instant::now();
+        let opened = last_data;
         let mut received = false;
+        // That it sends nothing.
+        let mut told = false;
         loop {
             self.tell_progress();
             if self.shared.pause(tick) {
@@ -461,6 +464,11 @@ impl Receiver {
                 };
             }
             let limit = patience.as_ref().map(Patience::limit);
+            if let Some(limit) = limit.filter(|l| !told && data.is_none() && opened.elapsed() >= *l)
+            {
+                told = true;
+                self.no_data(description, limit);
+            }
             if let Some(data) = data.filter(|t| *t > last_data) {
                 if let Some(patience) = patience.as_mut().filter(|_| received) {
                     patience.came(data - last_data);
@@ -494,6 +502,24 @@ impl Receiver {
     fn connected(&self, message: &str, description: &Description) {
         self.shared.connected.store(true, Ordering::SeqCst);
         self.post(message, description);
+    }
+
+    /// The stream is open and has sent nothing for `limit`.
+    fn no_data(&self, description: &Description, limit: Duration) {
+        self.post("lsl-found-no-data", description);
+        if let Some(element) = self.element.upgrade() {
+            gst::element_warning!(
+                element,
+                gst::ResourceError::Read,
+                (
+                    "The LSL stream {description} was found and opened, and has sent no sample for \
+                     {:.1} s. Look whether its device is on, connected and measuring, start the \
+                     measurement in the sender's program, or restart the sender; a firewall may \
+                     block TCP",
+                    limit.as_secs_f64()
+                )
+            );
+        }
     }
 
     fn lost(&self, description: &Description) -> Result<(), End> {
