@@ -4,8 +4,16 @@
 
 mod lsl_support;
 
-use lsl_support::{Line, Seen, hermetic, outlet, stream};
-use std::time::Duration;
+use gst::prelude::*;
+use lsl_support::{
+    Line, Seen,
+    hand::{Hand, Says, Script, clock, numbers_at, texts_at},
+    hermetic, outlet, stream,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use stream_info::Format;
 
 fn disconts(line: &Line) -> usize {
@@ -99,4 +107,107 @@ fn who_has_nothing_to_send_or_sends_is_not_told_of() {
         assert!(line.elements("lsl-found-no-data").is_empty());
         assert_eq!(warnings_with(line, &["no sample"]), 0);
     }
+}
+
+/// Bytes of memory of this process.
+fn memory() -> usize {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kb = line.and_then(|l| l.trim().split(' ').next()?.parse::<usize>().ok());
+    kb.unwrap_or(0) << 10
+}
+
+/// A flood of samples, made once, from a sender by hand to a pipeline whose sink takes
+/// nothing for 5 s: how much this process grew, and the line.
+fn flood(says: Says, sample: Vec<u8>, script: Script) -> (usize, Line) {
+    let name = says.name.clone();
+    // The data is counted once, in who receives it: packets are written from one place.
+    let per_packet = (1usize << 20).div_ceil(sample.len());
+    let length = sample.len();
+    let packet = sample.repeat(per_packet);
+    let _hand = Hand::playing(Script {
+        short: vec![says],
+        feed: Some(Arc::new(move |wire| {
+            wire.header()?;
+            let mut packet = packet.clone();
+            while wire.goes_on() {
+                let now = clock().to_le_bytes();
+                for sample in packet.chunks_exact_mut(length) {
+                    sample[1..9].copy_from_slice(&now);
+                }
+                wire.write(&packet)?;
+            }
+            Ok(())
+        })),
+        ..script
+    });
+    let line = Line::with(
+        &format!("stream-name={name}"),
+        "queue name=q max-size-buffers=1 max-size-time=0 max-size-bytes=0 ! \
+         fakesink sync=false async=false",
+    );
+    let pad = line.pipeline.by_name("q").and_then(|q| q.static_pad("src"));
+    let pad = pad.expect("pad");
+    let block = pad.add_probe(
+        gst::PadProbeType::BLOCK_DOWNSTREAM | gst::PadProbeType::BUFFER,
+        |_, _| gst::PadProbeReturn::Ok,
+    );
+    let before = memory();
+    let mut most = before;
+    line.play();
+    line.connected();
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        most = most.max(memory());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    pad.remove_probe(block.expect("probe"));
+    (most - before, line)
+}
+
+/// One at a time: the memory is that of the whole process.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn a_flood_of_long_texts_is_bounded_and_told() {
+    let _alone = alone();
+    if hermetic().is_none() {
+        return;
+    }
+    let says = Says {
+        format: "string".into(),
+        rate: "0".into(),
+        ..Says::sane("long-texts", "Flood")
+    };
+    let sample = texts_at(clock(), &[vec![b'x'; 1 << 20]]);
+    let (grown, line) = flood(says, sample, Script::default());
+    println!("1 MB texts: {} MB more", grown >> 20);
+    assert!(grown < 800 << 20, "{} MB", grown >> 20);
+    line.until("the warning", |l| {
+        warnings_with(l, &["oldest are dropped"]) == 1
+    });
+    // Once it is taken again, the newest come.
+    line.until("texts", |l| l.buffers() > 20);
+    assert!(line.stat::<u64>("queue-dropped") > 0);
+    assert!(line.stat::<u64>("dropped") >= line.stat::<u64>("queue-dropped"));
+}
+
+#[test]
+fn a_flood_of_many_channels_is_bounded() {
+    let _alone = alone();
+    if hermetic().is_none() {
+        return;
+    }
+    let says = Says {
+        channels: "1024".into(),
+        rate: "100".into(),
+        ..Says::sane("wide", "Flood")
+    };
+    let sample = numbers_at(clock(), &[1.5; 1024]);
+    let (grown, _line) = flood(says, sample, Script::default());
+    println!("1024 channels: {} MB more", grown >> 20);
+    assert!(grown < 300 << 20, "{} MB", grown >> 20);
 }

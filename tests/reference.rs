@@ -351,7 +351,8 @@ fn what_lslsrc_posts_and_counts_is_described() {
     all_described(names(&counted), "`stats` of `lslsrc`");
     drop(outlet);
     line.until("the loss", |l| !l.elements("lsl-lost").is_empty());
-    let heading = "`lsl-connected`, `lsl-found-no-data`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`";
+    let heading =
+        "`lsl-connected`, `lsl-found-no-data`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`";
     let mut seen = 0;
     for message in line.messages() {
         if let gst::MessageView::Element(e) = message.view()

@@ -154,6 +154,11 @@ impl SampleWriter {
         self.held.extend_from_slice(bytes);
     }
 
+    /// Bytes that wait for the times of their samples.
+    pub(crate) fn waiting(&self) -> usize {
+        self.held.len() - self.placed - self.ours
+    }
+
     fn rest(&self, size: usize) -> usize {
         size.min(self.held.len() - self.placed - self.ours)
     }

@@ -277,6 +277,11 @@ impl Timeline {
         !self.raws.is_empty() || !self.held.is_empty() && !event
     }
 
+    /// Samples that wait inside.
+    pub fn waiting(&self) -> usize {
+        self.raws.len() + self.held.len()
+    }
+
     /// Takes a measurement of the clock offset.
     pub fn measure(&mut self, m: Measurement) {
         if !m.offset.is_finite() || !m.at.is_finite() || m.uncertainty.is_nan() {
@@ -531,6 +536,27 @@ impl Timeline {
                 arrival,
                 discont: false,
                 stray,
+            });
+        }
+    }
+
+    /// Lets go of what is inside, for want of memory: what the dejitter holds leaves as it is, the
+    /// older half of what has no time yet is dropped.
+    pub fn shed(&mut self) {
+        if let Some(d) = &mut self.dejitter {
+            d.flush(&mut self.smoothed);
+        }
+        self.finish();
+        let half = self.held.len().div_ceil(2);
+        self.measured = self.measured.saturating_sub(half);
+        for (raw, arrival, _) in self.held.drain(..half) {
+            self.discont = true;
+            self.ready.push(Stamped {
+                local: None,
+                raw,
+                arrival,
+                discont: false,
+                stray: false,
             });
         }
     }

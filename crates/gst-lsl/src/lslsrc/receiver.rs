@@ -10,7 +10,7 @@ mod choice;
 mod patience;
 
 use super::connection::{Connected, Item};
-use super::shared::{Shared, Source};
+use super::shared::{QUEUE, QUEUE_BYTES, Shared, Source};
 use super::{OnLost, imp::CAT};
 use crate::stream::caps;
 use choice::{prefer_same_source, successor};
@@ -23,10 +23,15 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-use stream_info::Description;
+use stream_info::{Description, Format};
 
 /// How often the receiver looks after an open stream; it is called when there is news.
 const TICK: Duration = Duration::from_secs(1);
+const TEXT_TICK: Duration = Duration::from_millis(50);
+/// Texts that come faster than so many reads take are dropped where they are.
+const MOST_TEXT_READS: usize = 2;
+/// So often the receiver reads in one go, if there is more each time.
+const MOST_READS: usize = 64;
 /// A streaming thread that did not read for so long, seconds at most, is held up.
 const HELD_UP: f64 = 1.0;
 /// How often everything that cannot be interrupted looks whether it should stop.
@@ -423,7 +428,12 @@ impl Receiver {
         // Silence of an irregular stream says nothing.
         let timeout = self.config.data_timeout.filter(|_| regular);
         let mut patience = timeout.map(|t| Patience::new(t, description.rate.hz()));
-        let tick = timeout.map_or(TICK, |t| TICK.min(t / 5));
+        // How long texts are, liblsl does not ask: they are not left with it.
+        let tick = match description.format {
+            Some(Format::Text) => TEXT_TICK,
+            _ => TICK,
+        };
+        let tick = timeout.map_or(tick, |t| tick.min(t / 5));
         // Silence is not to be taken for a loss only because nobody read.
         let held_up = HELD_UP.min(2.0 * tick.as_secs_f64());
         let mut lost = recovering && regular;
@@ -438,17 +448,12 @@ impl Receiver {
             if self.shared.pause(tick) {
                 return Err(End::Stop);
             }
+            self.read_in_place(held_up, description.format == Some(Format::Text));
             let (data, failed) = {
                 let mut source = self.shared.source();
                 let Some(source) = source.as_mut() else {
                     return Err(End::Again);
                 };
-                let clock = || self.library.local_clock();
-                if clock() - source.asked > held_up
-                    && let Some(item) = self.shared.read(source, Duration::ZERO, clock)
-                {
-                    self.shared.push(item);
-                }
                 source.awaited = lost && source.data.is_none_or(|t| t <= last_data);
                 (source.data, source.failed.take())
             };
@@ -496,6 +501,49 @@ impl Receiver {
                     return Ok(other);
                 }
             }
+        }
+    }
+
+    /// Reads in place of a streaming thread that did not for `held_up` seconds.
+    fn read_in_place(&self, held_up: f64, text: bool) {
+        let clock = || self.library.local_clock();
+        for n in 0..MOST_READS {
+            let mut source = self.shared.source();
+            let Some(source) = source.as_mut() else { break };
+            if n == 0 && clock() - source.asked <= held_up {
+                break;
+            }
+            let Some(item) = self.shared.read(source, Duration::ZERO, clock) else {
+                break;
+            };
+            let full = matches!(&item, Item::Chunk { chunk, .. } if chunk.is_full());
+            self.shared.push(item);
+            if !full || self.shared.is_stopped() {
+                break;
+            }
+            if text
+                && n + 1 >= MOST_TEXT_READS
+                && let Some(dropped) = source.inlet.flush()
+            {
+                self.shared.count_dropped(u64::from(dropped));
+                break;
+            }
+        }
+        if let Some((seconds, bytes)) = self.shared.take_overflow()
+            && let Some(element) = self.element.upgrade()
+        {
+            gst::element_warning!(
+                element,
+                gst::CoreError::Pad,
+                (
+                    "The next element takes no samples: {seconds:.1} s ({:.1} MB) of them wait, at most \
+                     {QUEUE} s and {} MB do, and the oldest are dropped (dropped and queue-dropped in \
+                     stats). Put a queue with leaky=downstream behind lslsrc, make what follows \
+                     faster, or choose fewer channels at the sender",
+                    bytes as f64 / 1e6,
+                    QUEUE_BYTES / 1_000_000
+                )
+            );
         }
     }
 

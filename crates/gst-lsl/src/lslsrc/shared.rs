@@ -17,8 +17,9 @@ use std::{
 const READ: Duration = Duration::from_millis(100);
 const FIRST_CORRECTION: Duration = Duration::from_millis(20);
 const NEXT_CORRECTION: Duration = Duration::from_millis(500);
-/// What waits for the streaming thread at most, seconds.
+/// What waits for the streaming thread at most, seconds and bytes. The oldest goes first.
 pub(super) const QUEUE: f64 = 10.0;
+pub(super) const QUEUE_BYTES: usize = 64 << 20;
 
 #[derive(Default)]
 struct Queue {
@@ -28,12 +29,58 @@ struct Queue {
     stop: bool,
     /// Something happened that the receiver should see to.
     attention: bool,
+    /// Memory of the samples in it.
+    bytes: usize,
     dropped: u64,
+    overflow: Overflow,
+}
+
+/// Samples are being dropped: from the first one until the streaming thread has caught up.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum Overflow {
+    #[default]
+    None,
+    /// Seconds and bytes that were in the queue.
+    News(f64, usize),
+    Told,
+}
+
+impl Queue {
+    /// Drops the oldest samples until `size` bytes that came at `now` have room.
+    fn make_room(&mut self, now: f64, size: usize) {
+        let mut oldest = now;
+        let before = (self.bytes + size, self.dropped);
+        // Only samples may be dropped; the rest is news.
+        let mut i = 0;
+        while let Some(item) = self.items.get(i) {
+            let Item::Chunk { arrival, chunk, .. } = item else {
+                i += 1;
+                continue;
+            };
+            oldest = oldest.min(*arrival);
+            if now - arrival <= QUEUE && self.bytes + size <= QUEUE_BYTES {
+                break;
+            }
+            self.bytes = self.bytes.saturating_sub(chunk.size());
+            self.dropped += chunk.stamps.len() as u64;
+            self.items.remove(i);
+        }
+        if self.dropped > before.1 || size > QUEUE_BYTES {
+            self.overflows(now - oldest, before.0);
+        }
+    }
+
+    fn overflows(&mut self, seconds: f64, bytes: usize) {
+        // While the pipeline is paused that is as it must be.
+        if self.playing && self.overflow == Overflow::None {
+            self.overflow = Overflow::News(seconds, bytes);
+        }
+    }
 }
 
 /// A stream that is open.
 pub(super) struct Source {
-    inlet: Inlet,
+    pub(super) inlet: Inlet,
     /// When it was last asked for samples (LSL clock), and when it had some.
     pub(super) asked: f64,
     pub(super) data: Option<Instant>,
@@ -218,7 +265,14 @@ impl Shared {
         if queue.flushing {
             Next::Flushing
         } else {
-            queue.items.pop_front().map_or(Next::Timeout, Next::Item)
+            let item = queue.items.pop_front();
+            if let Some(Item::Chunk { chunk, .. }) = &item {
+                queue.bytes = queue.bytes.saturating_sub(chunk.size());
+                if queue.bytes == 0 {
+                    queue.overflow = Overflow::None;
+                }
+            }
+            item.map_or(Next::Timeout, Next::Item)
         }
     }
 
@@ -282,25 +336,41 @@ impl Shared {
         }
     }
 
-    /// Samples thrown away because nobody took them in time, since the last call.
-    pub(super) fn take_dropped(&self) -> u64 {
-        std::mem::take(&mut self.lock().dropped)
+    /// Samples dropped because nobody took them in time.
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Seconds and bytes that were in the queue when it overflowed, once for each time that
+    /// the streaming thread falls behind.
+    pub(super) fn take_overflow(&self) -> Option<(f64, usize)> {
+        let mut queue = self.lock();
+        match queue.overflow {
+            Overflow::News(seconds, bytes) => {
+                queue.overflow = Overflow::Told;
+                Some((seconds, bytes))
+            }
+            _ => None,
+        }
+    }
+
+    /// Samples were dropped before they could get into the queue.
+    pub(super) fn count_dropped(&self, samples: u64) {
+        let mut queue = self.lock();
+        queue.dropped += samples;
+        let bytes = queue.bytes;
+        queue.overflows(0.0, bytes);
     }
 
     pub(super) fn push(&self, item: Item) {
         let mut queue = self.lock();
-        if let Item::Chunk { arrival: now, .. } = item {
-            // Only samples may be dropped; the rest is news.
-            while let Some((i, n)) = queue.items.iter().enumerate().find_map(|(i, x)| match x {
-                Item::Chunk { arrival, chunk, .. } => {
-                    Some((i, (now - arrival > QUEUE).then_some(chunk.stamps.len())))
-                }
-                _ => None,
-            }) {
-                let Some(n) = n else { break };
-                queue.items.remove(i);
-                queue.dropped += n as u64;
+        if let Item::Chunk { arrival, chunk, .. } = &item {
+            queue.make_room(*arrival, chunk.size());
+            if chunk.size() > QUEUE_BYTES {
+                queue.dropped += chunk.stamps.len() as u64;
+                return;
             }
+            queue.bytes += chunk.size();
         }
         queue.items.push_back(item);
         self.changed.notify_all();

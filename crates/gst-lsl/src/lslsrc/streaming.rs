@@ -355,6 +355,15 @@ impl LslSrc {
             let obj = self.obj();
             let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
         }
+        if stream.take_flooded() {
+            let d = &stream.connected.description;
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Read,
+                ("More samples of {d} come than can be held until their time is known; the \
+                     oldest are dropped (dropped in stats). Look at what its sender does")
+            );
+        }
         let mut reset = false;
         if session.pending_offset_check
             && let Some(c) = stream.timeline.correction()
@@ -437,11 +446,10 @@ impl LslSrc {
     }
 
     pub(super) fn publish(&self, session: &Session, shared: &Shared) {
-        let dropped = shared.take_dropped();
+        let dropped = shared.dropped();
         let mut status = lock(&self.status);
-        status.queue_dropped += dropped;
+        status.queue_dropped = dropped;
         status.counters = session.counters;
-        status.counters.dropped += status.queue_dropped;
         if let Some(stream) = &session.stream {
             status.mode = stream.timeline.mode();
             status.correction = stream.timeline.correction();
@@ -454,15 +462,18 @@ impl LslSrc {
     }
 
     pub(super) fn stats(&self) -> gst::Structure {
-        let link = lock(&self.running)
-            .as_ref()
-            .map(|r| (r.shared.is_connected(), r.shared.losses()));
+        // A streaming thread that is held up does not publish.
+        let link = lock(&self.running).as_ref().map(|r| {
+            let shared = &r.shared;
+            (shared.is_connected(), shared.losses(), shared.dropped())
+        });
         let s = lock(&self.status);
-        let (connected, losses) = link.unwrap_or((false, s.losses));
+        let (connected, losses, queue_dropped) = link.unwrap_or((false, s.losses, s.queue_dropped));
         let mut stats = gst::Structure::builder("lslsrc-stats")
             .field("samples", s.counters.samples)
             .field("buffers", s.counters.buffers)
-            .field("dropped", s.counters.dropped)
+            .field("dropped", s.counters.dropped + queue_dropped)
+            .field("queue-dropped", queue_dropped)
             .field("stray-stamps", s.counters.strays)
             .field("gaps", s.counters.gaps)
             .field("losses", losses)

@@ -327,3 +327,28 @@ fn without_dejitter_stamps_are_left_alone_and_the_rate_is_measured() {
     let rate = 1.0 / t.interval().unwrap();
     assert!((rate - 97.0).abs() < 0.5, "{rate}");
 }
+
+#[test]
+fn for_want_of_memory_the_oldest_go_and_the_order_stays() {
+    // Before the clock is known.
+    let mut t = Timeline::new(config(Source::Auto, true));
+    feed(&mut t, 50.0, 0.0, 0.0);
+    t.shed();
+    let v = out(&mut t);
+    assert_eq!(v.len(), 50);
+    assert!(v.iter().all(|s| s.local.is_none() && !s.stray));
+    t.measure(m(0.0));
+    feed(&mut t, 51.0, 0.0, 0.0);
+    t.flush();
+    let v = out(&mut t);
+    assert_eq!(v.len(), 150);
+    assert!(v[0].discont && (v[0].raw - 50.5).abs() < 1e-9, "{:?}", v[0]);
+    assert!(v.windows(2).all(|w| w[1].local > w[0].local));
+    // In the dejitter: late or lost is not known, each has a time.
+    feed(&mut t, 52.5, 0.0, 0.0);
+    t.shed();
+    assert_eq!(
+        out(&mut t).iter().filter(|s| s.local.is_some()).count(),
+        100
+    );
+}

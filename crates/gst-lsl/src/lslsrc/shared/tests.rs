@@ -28,8 +28,7 @@ fn samples_that_nobody_takes_are_dropped_but_no_news() {
         }
     }
     // 0 to 28 are more than 10 s older than 39.
-    assert_eq!(shared.take_dropped(), 29 * 3);
-    assert_eq!(shared.take_dropped(), 0);
+    assert_eq!(shared.dropped(), 29 * 3);
     let next = || next(&shared, Duration::ZERO);
     assert!(matches!(next(), Next::Item(Item::ClockReset)));
     assert!(matches!(next(), Next::Item(Item::Lost)));
@@ -62,4 +61,79 @@ fn waiting_can_be_interrupted() {
         next(&shared, Duration::ZERO),
         Next::Item(Item::Lost)
     ));
+}
+
+/// As much as a sample that came at `arrival` and has so many bytes.
+fn large(arrival: f64, bytes: usize) -> Item {
+    Item::Chunk {
+        chunk: Chunk {
+            bytes: vec![0; bytes],
+            stamps: vec![arrival],
+            ..Chunk::default()
+        },
+        arrival,
+        waited: 0.0,
+    }
+}
+
+fn memory(shared: &Shared) -> usize {
+    shared.lock().bytes
+}
+
+#[test]
+fn the_queue_is_bounded_in_bytes_too() {
+    const MIB: usize = 1 << 20;
+    let shared = Shared::default();
+    shared.set_playing(true);
+    for n in 0..60 {
+        shared.push(large(f64::from(n) * 1e-3, MIB));
+    }
+    assert_eq!((shared.dropped(), shared.take_overflow()), (0, None));
+    for n in 60..200 {
+        shared.push(large(f64::from(n) * 1e-3, MIB));
+        assert!(memory(&shared) <= QUEUE_BYTES);
+    }
+    let (seconds, bytes) = shared.take_overflow().expect("told");
+    assert!(
+        (0.06..0.07).contains(&seconds) && bytes > QUEUE_BYTES,
+        "{seconds} {bytes}"
+    );
+    assert_eq!(shared.take_overflow(), None, "once");
+    let dropped = shared.dropped();
+    assert!((136..140).contains(&dropped), "{dropped}");
+    // The newest are left.
+    let next = || next(&shared, Duration::ZERO);
+    let mut left = 0;
+    while let Next::Item(Item::Chunk { arrival, .. }) = next() {
+        assert!((arrival - (dropped + left) as f64 * 1e-3).abs() < 1e-9);
+        left += 1;
+    }
+    assert_eq!(left + dropped, 200);
+    assert_eq!(memory(&shared), 0);
+    // It has caught up: the next time is told again.
+    for n in 0..70 {
+        shared.push(large(f64::from(n) * 1e-3, MIB));
+    }
+    assert!(shared.take_overflow().is_some());
+}
+
+#[test]
+fn what_is_larger_than_the_queue_does_not_get_in() {
+    let shared = Shared::default();
+    shared.set_playing(true);
+    shared.push(chunk(0.0));
+    shared.push(large(0.0, QUEUE_BYTES + 1));
+    assert_eq!(shared.dropped(), 3 + 1);
+    assert!(shared.take_overflow().is_some());
+    assert!(matches!(next(&shared, Duration::ZERO), Next::Timeout));
+}
+
+#[test]
+fn what_is_dropped_in_a_pause_is_no_news() {
+    let shared = Shared::default();
+    for n in 0..40 {
+        shared.push(chunk(f64::from(n)));
+    }
+    assert!(shared.dropped() > 0);
+    assert_eq!(shared.take_overflow(), None);
 }
