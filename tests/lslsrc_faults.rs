@@ -5,6 +5,7 @@
 mod lsl_support;
 
 use gst::prelude::*;
+use lsl::NewStream;
 use lsl_support::{
     Line, Seen,
     hand::{Hand, Says, Script, clock, numbers_at, texts_at},
@@ -210,4 +211,146 @@ fn a_flood_of_many_channels_is_bounded() {
     let (grown, _line) = flood(says, sample, Script::default());
     println!("1024 channels: {} MB more", grown >> 20);
     assert!(grown < 300 << 20, "{} MB", grown >> 20);
+}
+
+/// A stream of one channel that played a second and is gone.
+fn gone(name: &str, properties: &str, rest: &str) -> Option<Line> {
+    let lsl = hermetic()?;
+    let out = outlet(
+        lsl,
+        &NewStream {
+            labels: &["EDA"],
+            ..stream(name, 50.0, Format::F32)
+        },
+    );
+    let line = Line::with(&format!("stream-name={name} {properties}"), rest);
+    line.play();
+    out.wait();
+    line.connected();
+    out.play(out.now(), 0, 25, 5, |n, _| n as f32);
+    line.until("samples", |l| l.bytes().len() == 25 * 4);
+    drop(out);
+    line.until("the loss", |l| !l.elements("lsl-lost").is_empty());
+    line.forget();
+    Some(line)
+}
+
+const SINK: &str = "fakesink sync=false async=false";
+
+/// It is back as it was, and goes on.
+fn comes_back(line: &Line, name: &str) {
+    let Some(lsl) = hermetic() else { return };
+    let again = outlet(
+        lsl,
+        &NewStream {
+            labels: &["EDA"],
+            ..stream(name, 50.0, Format::F32)
+        },
+    );
+    again.wait();
+    again.play(again.now() + 0.3, 0, 25, 5, |n, _| n as f32);
+    line.until("samples", |l| l.bytes().len() == 25 * 4);
+    assert_eq!(line.elements("lsl-recovered").len(), 1);
+}
+
+#[test]
+fn a_sensor_that_comes_back_with_other_labels_is_told_of() {
+    let Some(line) = gone("relabelled", "channels=0", SINK) else {
+        return;
+    };
+    let Some(lsl) = hermetic() else { return };
+    let out = outlet(
+        lsl,
+        &NewStream {
+            labels: &["GSR", "PPG"],
+            channels: 2,
+            ..stream("relabelled", 50.0, Format::F32)
+        },
+    );
+    out.wait();
+    out.play(out.now() + 0.3, 0, 25, 5, |n, _| n as f32);
+    line.until("samples", |l| l.bytes().len() == 25 * 4);
+    let words = ["channels 2 (before: 1)", "labels GSR, PPG (before: EDA)"];
+    assert_eq!(warnings_with(&line, &words), 1, "{:?}", line.warnings());
+    let caps = line.caps();
+    let labels = caps.structure(0).map(|s| s.get("channel-labels"));
+    assert_eq!(labels, Some(Ok("GSR")));
+}
+
+#[test]
+fn a_sensor_that_comes_back_without_the_channel_is_waited_for() {
+    let Some(line) = gone("stripped", "channels=EDA", SINK) else {
+        return;
+    };
+    let Some(lsl) = hermetic() else { return };
+    let changed = outlet(
+        lsl,
+        &NewStream {
+            labels: &["GSR"],
+            ..stream("stripped", 50.0, Format::F32)
+        },
+    );
+    line.until("the warning", |l| {
+        warnings_with(l, &["labels GSR (before: EDA)", "no channel 'EDA'"]) == 1
+    });
+    assert!(line.elements("lsl-recovered").is_empty());
+    drop(changed);
+    comes_back(&line, "stripped");
+}
+
+#[test]
+fn a_sensor_that_downstream_does_not_take_is_waited_for() {
+    let rest = format!("application/x-lsl,channels=1 ! {SINK}");
+    let Some(line) = gone("widened", "", &rest) else {
+        return;
+    };
+    let Some(lsl) = hermetic() else { return };
+    let changed = outlet(
+        lsl,
+        &NewStream {
+            channels: 3,
+            ..stream("widened", 50.0, Format::F32)
+        },
+    );
+    line.until("the warning", |l| {
+        warnings_with(l, &["channels 3 (before: 1)", "next element takes"]) == 1
+    });
+    drop(changed);
+    comes_back(&line, "widened");
+}
+
+/// The next element takes any number of channels by its caps, and not these.
+#[test]
+fn a_sensor_whose_caps_are_not_accepted_is_waited_for() {
+    let Some(line) = gone("refused", "", &format!("tee ! {SINK}")) else {
+        return;
+    };
+    let Some(lsl) = hermetic() else { return };
+    let sink = line.src.static_pad("src").and_then(|p| p.peer());
+    // SAFETY: nothing comes while the sender is gone.
+    unsafe {
+        sink.expect("linked")
+            .set_query_function(|pad, parent, query| {
+                if let gst::QueryViewMut::AcceptCaps(q) = query.view_mut()
+                    && q.caps().structure(0).and_then(|s| s.get("channels").ok()) != Some(1)
+                {
+                    q.set_result(false);
+                    return true;
+                }
+                gst::Pad::query_default(pad, parent, query)
+            });
+    }
+    let changed = outlet(
+        lsl,
+        &NewStream {
+            channels: 2,
+            ..stream("refused", 50.0, Format::F32)
+        },
+    );
+    line.until("the warning", |l| {
+        warnings_with(l, &["is left out", "channels 2 (before: 1)"]) == 1
+    });
+    assert_eq!(line.bytes().len(), 0);
+    drop(changed);
+    comes_back(&line, "refused");
 }

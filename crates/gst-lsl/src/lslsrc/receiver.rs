@@ -150,7 +150,7 @@ impl Receiver {
             "open",
             &format!("Opening {short}"),
         );
-        let result = self.open(&found);
+        let result = self.open(&found, previous);
         match &result {
             Ok(_) => self.progress(
                 gst::ProgressType::Complete,
@@ -163,7 +163,12 @@ impl Receiver {
         result
     }
 
-    fn open(&self, found: &Match) -> Result<(Inlet, Description), End> {
+    /// `previous`: what the stream said of itself before it was lost.
+    fn open(
+        &self,
+        found: &Match,
+        previous: Option<&Description>,
+    ) -> Result<(Inlet, Description), End> {
         let short = &found.description;
         let inlet = Inlet::new(&found.info).map_err(|e| {
             self.fail(
@@ -173,8 +178,20 @@ impl Receiver {
         })?;
         let full = self.repeat(short, |slice| inlet.full_info(slice))?;
         let description = full.describe().map_err(|e| self.refuse(short, &e))?;
-        let channels = caps::select(&self.config.channels, &description)
-            .map_err(|e| self.fail(gst::LibraryError::Settings, &format!("Wrong channels: {e}")))?;
+        let channels = caps::select(&self.config.channels, &description);
+        let channels = match (channels, previous) {
+            (Ok(channels), None) => channels,
+            (Ok(channels), Some(previous)) => {
+                self.compare(previous, &description, &channels)?;
+                channels
+            }
+            (Err(e), None) => {
+                return Err(self.fail(gst::LibraryError::Settings, &format!("Wrong channels: {e}")));
+            }
+            (Err(e), Some(previous)) => {
+                return Err(self.refuse_changed(previous, &description, &e));
+            }
+        };
         self.repeat(short, |slice| inlet.open(slice))?;
         self.shared.push(Item::Connected(Box::new(Connected {
             description: description.clone(),
@@ -182,6 +199,59 @@ impl Receiver {
             channels,
         })));
         Ok((inlet, description))
+    }
+
+    /// Holds a stream that came back against what it was: a change is told, and one that the
+    /// next element does not take is no stream for this pipeline.
+    fn compare(
+        &self,
+        previous: &Description,
+        d: &Description,
+        channels: &[usize],
+    ) -> Result<(), End> {
+        let changes = previous.changes(d);
+        let Some(element) = self.element.upgrade().filter(|_| !changes.is_empty()) else {
+            return Ok(());
+        };
+        let own = caps::of_stream(d, channels);
+        if let Some(pad) = element.static_pad("src") {
+            let peer = pad.peer_query_caps(None);
+            let mut common = own.intersect_with_mode(&peer, gst::CapsIntersectMode::First);
+            let taken = !common.is_empty() && {
+                common.fixate();
+                pad.peer_query_accept_caps(&common)
+            };
+            if !taken {
+                let why = caps::mismatch(d, channels.len(), &own, &peer);
+                return Err(self.refuse_changed(previous, d, &why));
+            }
+        }
+        gst::element_warning!(
+            element,
+            gst::StreamError::Format,
+            (
+                "The LSL stream {d} is not what it was before it was lost: {}. The pipeline goes on \
+                 with it; if that is not wanted, correct its sender and restart it, or set the \
+                 property channels to labels",
+                changes.join("; ")
+            )
+        );
+        Ok(())
+    }
+
+    /// A stream that came back changed cannot be used: it is as if it had not come back.
+    fn refuse_changed(&self, previous: &Description, d: &Description, why: &str) -> End {
+        let changes = previous.changes(d);
+        let changes = match &changes[..] {
+            [] => "nothing that it says".to_string(),
+            _ => changes.join("; "),
+        };
+        let why = Error::Refused(format!(
+            "The LSL stream {d} is not what it was before it was lost and is left out; changed: \
+             {changes}. Reason: {why}. lslsrc waits for the stream as it was (on-lost=wait): \
+             correct its sender and restart it, or restart the pipeline with other properties"
+        ));
+        self.refuse(d, &why)
     }
 
     /// Repeats a request to the sender in short slices, until it is answered.
