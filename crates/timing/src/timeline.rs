@@ -61,8 +61,10 @@ pub enum Notice {
     /// The stamps of `samples` since the last notice cannot be right, the newest by `off`
     /// seconds: ahead of the clock, or (negative) in the past. They were dropped.
     StrayStamps { off: f64, samples: u64 },
+    /// The timestamps are not numbers; samples are placed when they arrive.
+    NoNumbers,
     /// Samples come at another rate than declared, per second.
-    OtherRate { measured: f64 },
+    OtherRate { declared: f64, measured: f64 },
 }
 
 /// A sample's time.
@@ -115,7 +117,13 @@ const TELL_STRAYS: f64 = 60.0;
 const REMEASURED: f64 = 15.0;
 /// A rate is told from another one after this long, seconds, and only if it is off by more.
 const RATE_PATIENCE: f64 = 15.0;
-const RATE_TOLERANCE: f64 = 0.05;
+const RATE_TOLERANCE: f64 = 0.02;
+/// It must have been off for this long at a stretch, seconds.
+const RATE_HOLDS: f64 = 5.0;
+/// A stream that sent nothing but timestamps that are not numbers for so long, seconds and
+/// samples, has none.
+const NO_NUMBERS: f64 = 2.0;
+const NO_NUMBERS_SAMPLES: usize = 3;
 /// What stands for the jitter of the last few hundred samples, seconds at most each.
 const JITTER_WEIGHT: f64 = 1.0 / 256.0;
 const LARGEST_JITTER: f64 = 1.0;
@@ -147,6 +155,9 @@ pub struct Timeline {
     discont: bool,
     spacing: Option<Spacing>,
     rate_told: bool,
+    rate_off: Option<f64>,
+    /// Since when no timestamp was a number, and how many were not.
+    numberless: Option<(f64, usize)>,
     /// Samples in `held` that the envelope has seen.
     measured: usize,
     /// The time of the last sample that left.
@@ -203,6 +214,8 @@ impl Timeline {
             strays_told: None,
             skipped: 0,
             rate_told: false,
+            rate_off: None,
+            numberless: None,
             measured: 0,
             last: None,
             used: 0.0,
@@ -356,6 +369,11 @@ impl Timeline {
         let interval = self.interval().unwrap_or(0.0);
         for (i, &stamp) in stamps.iter().enumerate() {
             self.meter.push(stamp);
+            self.numberless = match self.numberless {
+                _ if stamp.is_finite() => None,
+                None => Some((arrival, 1)),
+                Some((since, n)) => Some((since, n + 1)),
+            };
             let own_arrival = arrival - (stamps.len() - 1 - i) as f64 * interval;
             self.held.push_back((stamp, arrival, own_arrival));
         }
@@ -364,6 +382,7 @@ impl Timeline {
 
     /// Lets time pass; `now` on our LSL clock.
     pub fn poll(&mut self, now: f64) {
+        self.watch_numbers(now);
         if self.mode == Mode::Waiting {
             self.decide(now);
         }
@@ -505,19 +524,39 @@ impl Timeline {
         }
     }
 
+    /// Gives up on timestamps that are not numbers. With `Source::Lsl` their samples are dropped.
+    fn watch_numbers(&mut self, now: f64) {
+        let none = self
+            .numberless
+            .is_some_and(|(since, n)| now - since >= NO_NUMBERS && n >= NO_NUMBERS_SAMPLES);
+        if none && self.mode != Mode::Arrival && self.config.source != Source::Lsl {
+            self.leave_line();
+            self.mode = Mode::Arrival;
+            self.notices.push(Notice::NoNumbers);
+        }
+    }
+
     /// Tells once of a rate that is not the declared one.
     fn watch_rate(&mut self, now: f64) {
-        if self.rate_told || self.first_arrival.is_none_or(|t| now - t < RATE_PATIENCE) {
+        if self.rate_told {
             return;
         }
         let (Some(rate), Some(interval)) = (self.config.rate, self.interval()) else {
             return;
         };
         let off = (interval * rate - 1.0).abs() > RATE_TOLERANCE;
-        if off && self.meter.seen >= 32 {
+        if !off || self.meter.seen < 32 {
+            self.rate_off = None;
+            return;
+        }
+        let off_for = now - *self.rate_off.get_or_insert(now);
+        let watched = self.first_arrival.map_or(0.0, |t| now - t);
+        if off_for >= RATE_HOLDS && watched >= RATE_PATIENCE {
             self.rate_told = true;
-            let measured = 1.0 / interval;
-            self.notices.push(Notice::OtherRate { measured });
+            self.notices.push(Notice::OtherRate {
+                declared: rate,
+                measured: 1.0 / interval,
+            });
         }
     }
 

@@ -433,10 +433,18 @@ impl LslSrc {
                     "{d} declares a rate, but its samples come irregularly, like events; each is \
                      sent on its own, with its own time. The sender should declare rate 0"
                 )),
-                Notice::OtherRate { measured } => warn(format!(
-                    "{d} sends {measured:.3} samples per second, not the rate that it declares; \
-                     the time and duration of each buffer are right, the rate in the caps is the \
-                     declared one"
+                Notice::NoNumbers => warn(format!(
+                    "The timestamps of {d} are not numbers (NaN or infinite): from here on its \
+                     samples are placed when they arrive, as with timestamp-source=arrival; those \
+                     before were dropped (stray-stamps in stats). Correct how its sender stamps"
+                )),
+                Notice::OtherRate { declared, measured } => warn(format!(
+                    "{d} declares {declared} Hz and sends {measured:.3} samples per second, {:.1} % \
+                     {}; the time and duration of each buffer are right, the rate in the caps is \
+                     the declared one. Correct the rate that the sender declares, or what makes it \
+                     lose samples, such as a weak radio link (effective-rate in stats)",
+                    (measured / declared - 1.0).abs() * 100.0,
+                    if measured > declared { "more" } else { "less" }
                 )),
             }
         }
