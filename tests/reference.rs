@@ -159,7 +159,7 @@ fn what_is_described_is_in_the_code() {
         "`stats` of `facetrack`",
         "`stats` of `mvpfusion`",
         "The structure of a pad in `stats` of `mvpfusion`",
-        "`lsl-connected`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`",
+        "`lsl-connected`, `lsl-found-no-data`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`",
         "`GstEmotionMeta`",
         "`GstFaceUnitsMeta`",
         "`GstPhysioTraceMeta`",
@@ -351,7 +351,8 @@ fn what_lslsrc_posts_and_counts_is_described() {
     all_described(names(&counted), "`stats` of `lslsrc`");
     drop(outlet);
     line.until("the loss", |l| !l.elements("lsl-lost").is_empty());
-    let heading = "`lsl-connected`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`";
+    let heading =
+        "`lsl-connected`, `lsl-found-no-data`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`";
     let mut seen = 0;
     for message in line.messages() {
         if let gst::MessageView::Element(e) = message.view()

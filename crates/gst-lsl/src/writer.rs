@@ -72,6 +72,8 @@ pub(crate) struct SampleWriter {
     /// Everything before this running time was sent or said to be empty.
     position: i64,
     discont: bool,
+    /// Where the last buffer began, ns.
+    begun: i64,
     out: VecDeque<Out>,
     written: Written,
     stamp: gst::Caps,
@@ -92,6 +94,7 @@ impl SampleWriter {
             interval: None,
             position: 0,
             discont: false,
+            begun: i64::MIN,
             out: VecDeque::new(),
             written: Written::default(),
             stamp: lsl_stamp(),
@@ -152,6 +155,11 @@ impl SampleWriter {
 
     pub(crate) fn feed_slice(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
+    }
+
+    /// Bytes that wait for the times of their samples.
+    pub(crate) fn waiting(&self) -> usize {
+        self.held.len() - self.placed - self.ours
     }
 
     fn rest(&self, size: usize) -> usize {
@@ -247,7 +255,9 @@ impl SampleWriter {
             let buffer = buffer.make_mut();
             buffer.set_pts(gst::ClockTime::from_nseconds(open.first.max(0) as u64));
             buffer.set_duration(duration.map(|d| gst::ClockTime::from_nseconds(d as u64)));
-            if std::mem::take(&mut self.discont) {
+            // Timestamps of events may be out of order: no buffer goes back without a word.
+            let back = open.first < std::mem::replace(&mut self.begun, open.first);
+            if std::mem::take(&mut self.discont) || back {
                 buffer.set_flags(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
             }
             let raw = open.raw * 1e9;
@@ -374,6 +384,20 @@ mod tests {
         let one = "[111, 110, 101]";
         let expected = [format!("0 - {one}"), "0 - []".into(), format!("5 - {one}")];
         assert_eq!(written(&mut w), expected);
+    }
+
+    #[test]
+    fn no_buffer_goes_back_without_discont() {
+        gst::init().expect("gst");
+        let mut w = SampleWriter::new(LONGEST, u64::MAX);
+        w.feed(vec![1, 2, 3, 4]);
+        for time in [5, 9, 7, 8] {
+            w.place(1, at(time * MS), None);
+        }
+        assert_eq!(
+            written(&mut w),
+            ["5 - [1]", "9 - [2]", "7 - [3] discont", "8 - [4]"]
+        );
     }
 
     #[test]

@@ -18,9 +18,14 @@ const ROUND: usize = 256;
 /// Seconds of samples that liblsl keeps for an inlet that is not read.
 const BUFFER_SECONDS: i32 = 60;
 /// Most bytes in that buffer.
-const BUFFER_BYTES: f64 = (256u32 << 20) as f64;
-/// Most samples in that buffer: liblsl allocates room for all of them at once.
-const BUFFER_SAMPLES: f64 = 6e6;
+const BUFFER_BYTES: f64 = (64u32 << 20) as f64;
+/// Bytes that liblsl needs for a sample besides its values.
+const SAMPLE_BYTES: usize = 64;
+/// Most samples of strings in that buffer. How long they are is known only when they came.
+const BUFFER_TEXTS: f64 = 2000.0;
+/// A call that has so many bytes or samples returns, even if there are more.
+const CHUNK_BYTES: usize = 8 << 20;
+const CHUNK_SAMPLES: usize = ROUND * 64;
 /// liblsl counts the buffer of an irregular stream in hundreds of samples.
 const BUFFER_HUNDREDS: i32 = 100;
 /// The flag of `lsl_create_inlet_ex` for a buffer that is counted in samples.
@@ -39,6 +44,18 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Bytes of memory, about.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+            + size_of_val(self.lengths.as_slice())
+            + size_of_val(self.stamps.as_slice())
+    }
+
+    /// Whether there may have been more to read in one call of [`Inlet::pull`].
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= CHUNK_BYTES || self.stamps.len() >= CHUNK_SAMPLES
+    }
+
     /// Removes all samples and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -95,8 +112,11 @@ impl Inlet {
             "unknown channel format".into(),
         ))?;
         let channels = short.channels;
-        let sample = (channels * limits::value_size(format)) as f64;
-        let most = (BUFFER_BYTES / sample).min(BUFFER_SAMPLES);
+        let sample = (channels * limits::value_size(format) + SAMPLE_BYTES) as f64;
+        let most = match format {
+            Format::Text => BUFFER_TEXTS.min(BUFFER_BYTES / sample),
+            _ => BUFFER_BYTES / sample,
+        };
         let (length, in_samples) = if short.rate.is_regular() {
             let hz = short.rate.hz();
             // liblsl divides by the number of samples in its buffer.
@@ -193,7 +213,8 @@ impl Inlet {
     }
 
     /// Waits up to `wait` for a sample, then appends it and those that follow without a wait.
-    /// Returns the number of samples, 0 when there was none.
+    /// Returns the number of samples, 0 when there was none. What comes in a flood is read in
+    /// several calls: see [`Chunk::is_full`].
     ///
     /// # Errors
     /// [`Error::Lost`] once the outlet is gone. [`Error::Failed`] before [`Inlet::open`].
@@ -222,7 +243,7 @@ impl Inlet {
                 read => read.unwrap_or(0),
             };
             total += n;
-            if n < ROUND || total >= ROUND * 64 {
+            if n < ROUND || into.bytes.len() >= CHUNK_BYTES || total >= CHUNK_SAMPLES {
                 return Ok(total);
             }
         }
@@ -294,6 +315,9 @@ impl Inlet {
                 return Ok(n);
             }
             into.stamps.push(stamp);
+            if into.bytes.len() >= CHUNK_BYTES {
+                return Ok(n + 1);
+            }
         }
         Ok(samples)
     }

@@ -61,6 +61,33 @@ impl fmt::Display for Description {
     }
 }
 
+impl Description {
+    /// What a sender that came back as `new` says otherwise than before, of what its samples
+    /// are; for people.
+    pub fn changes(&self, new: &Self) -> Vec<String> {
+        let list = |texts: &[String]| match texts {
+            [] => "none".to_string(),
+            _ => shortened(&texts.join(", ")),
+        };
+        let format = |f: Option<Format>| f.map_or_else(|| "unknown".into(), |f| f.to_string());
+        [
+            (
+                "channels",
+                self.channels.to_string(),
+                new.channels.to_string(),
+            ),
+            ("format", format(self.format), format(new.format)),
+            ("rate", self.rate.to_string(), new.rate.to_string()),
+            ("labels", list(&self.labels), list(&new.labels)),
+            ("units", list(&self.units), list(&new.units)),
+        ]
+        .into_iter()
+        .filter(|(_, before, now)| before != now)
+        .map(|(what, before, now)| format!("{what} {now} (before: {before})"))
+        .collect()
+    }
+}
+
 /// The first 60 characters of a text from the network, for a message; a longer one ends with
 /// `…` and its size in bytes.
 pub fn shortened(text: &str) -> String {
@@ -176,6 +203,25 @@ mod tests {
             (d.offset_mean, d.first_frame_time),
             (Some(0.25), Some(0.125))
         );
+    }
+
+    #[test]
+    fn what_changed_is_named() {
+        let xml = |channels: usize, rate: &str, label: &str| {
+            describe(&format!(
+                "<info><channel_count>{channels}</channel_count><nominal_srate>{rate}\
+                 </nominal_srate><channel_format>float32</channel_format><uid>{rate}</uid><desc>\
+                 <channels><channel><label>{label}</label></channel></channels></desc></info>"
+            ))
+            .expect("valid")
+        };
+        let before = xml(1, "4", "EDA");
+        assert!(before.changes(&before).is_empty());
+        let now = before.changes(&xml(1, "4", "GSR"));
+        assert_eq!(now, ["labels GSR (before: EDA)"]);
+        let now = before.changes(&xml(2, "8", "EDA"));
+        assert_eq!(now.len(), 3, "{now:?}");
+        assert_eq!(now[0], "channels 2 (before: 1)");
     }
 
     #[test]

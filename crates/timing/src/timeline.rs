@@ -75,9 +75,13 @@ pub enum Notice {
         /// Their number since the last notice.
         samples: u64,
     },
+    /// The timestamps are not numbers; samples are placed when they arrive.
+    NoNumbers,
     /// The effective rate is not the nominal rate.
     OtherRate {
-        /// Samples per second.
+        /// The nominal rate, samples per second.
+        declared: f64,
+        /// The effective rate, samples per second.
         measured: f64,
     },
 }
@@ -136,7 +140,13 @@ const REMEASURED: f64 = 15.0;
 /// The effective rate is compared with the nominal one after this many seconds, and reported if
 /// it differs by more than this share.
 const RATE_PATIENCE: f64 = 15.0;
-const RATE_TOLERANCE: f64 = 0.05;
+const RATE_TOLERANCE: f64 = 0.02;
+/// It must have been off for this long at a stretch, seconds.
+const RATE_HOLDS: f64 = 5.0;
+/// A stream that sent nothing but timestamps that are not numbers for so long, seconds and
+/// samples, has none.
+const NO_NUMBERS: f64 = 2.0;
+const NO_NUMBERS_SAMPLES: usize = 3;
 /// Weight of one sample in the mean jitter, and the most that one contributes, seconds.
 const JITTER_WEIGHT: f64 = 1.0 / 256.0;
 const LARGEST_JITTER: f64 = 1.0;
@@ -172,6 +182,9 @@ pub struct Timeline {
     discont: bool,
     spacing: Option<Spacing>,
     rate_told: bool,
+    rate_off: Option<f64>,
+    /// Since when no timestamp was a number, and how many were not.
+    numberless: Option<(f64, usize)>,
     /// Samples in `held` that the envelope has seen.
     measured: usize,
     /// The time of the last sample that left.
@@ -225,6 +238,8 @@ impl Timeline {
             strays_told: None,
             skipped: 0,
             rate_told: false,
+            rate_off: None,
+            numberless: None,
             measured: 0,
             last: None,
             used: 0.0,
@@ -302,6 +317,11 @@ impl Timeline {
         !self.raws.is_empty() || !self.held.is_empty() && !event
     }
 
+    /// Samples that wait inside.
+    pub fn waiting(&self) -> usize {
+        self.raws.len() + self.held.len()
+    }
+
     /// Takes a measurement of the clock offset; one that is not finite is left out.
     pub fn measure(&mut self, m: Measurement) {
         if !m.offset.is_finite() || !m.at.is_finite() || m.uncertainty.is_nan() {
@@ -377,6 +397,11 @@ impl Timeline {
         let interval = self.interval().unwrap_or(0.0);
         for (i, &stamp) in stamps.iter().enumerate() {
             self.meter.push(stamp);
+            self.numberless = match self.numberless {
+                _ if stamp.is_finite() => None,
+                None => Some((arrival, 1)),
+                Some((since, n)) => Some((since, n + 1)),
+            };
             let own_arrival = arrival - (stamps.len() - 1 - i) as f64 * interval;
             self.held.push_back((stamp, arrival, own_arrival));
         }
@@ -385,6 +410,7 @@ impl Timeline {
 
     /// Decides about held samples; `now` in seconds on the inlet's LSL clock.
     pub fn poll(&mut self, now: f64) {
+        self.watch_numbers(now);
         if self.mode == Mode::Waiting {
             self.decide(now);
         }
@@ -526,19 +552,39 @@ impl Timeline {
         }
     }
 
+    /// Gives up on timestamps that are not numbers. With `Source::Lsl` their samples are dropped.
+    fn watch_numbers(&mut self, now: f64) {
+        let none = self
+            .numberless
+            .is_some_and(|(since, n)| now - since >= NO_NUMBERS && n >= NO_NUMBERS_SAMPLES);
+        if none && self.mode != Mode::Arrival && self.config.source != Source::Lsl {
+            self.leave_line();
+            self.mode = Mode::Arrival;
+            self.notices.push(Notice::NoNumbers);
+        }
+    }
+
     /// Tells once of a rate that is not the declared one.
     fn watch_rate(&mut self, now: f64) {
-        if self.rate_told || self.first_arrival.is_none_or(|t| now - t < RATE_PATIENCE) {
+        if self.rate_told {
             return;
         }
         let (Some(rate), Some(interval)) = (self.config.rate, self.interval()) else {
             return;
         };
         let off = (interval * rate - 1.0).abs() > RATE_TOLERANCE;
-        if off && self.meter.seen >= 32 {
+        if !off || self.meter.seen < 32 {
+            self.rate_off = None;
+            return;
+        }
+        let off_for = now - *self.rate_off.get_or_insert(now);
+        let watched = self.first_arrival.map_or(0.0, |t| now - t);
+        if off_for >= RATE_HOLDS && watched >= RATE_PATIENCE {
             self.rate_told = true;
-            let measured = 1.0 / interval;
-            self.notices.push(Notice::OtherRate { measured });
+            self.notices.push(Notice::OtherRate {
+                declared: rate,
+                measured: 1.0 / interval,
+            });
         }
     }
 
@@ -557,6 +603,27 @@ impl Timeline {
                 arrival,
                 discont: false,
                 stray,
+            });
+        }
+    }
+
+    /// Frees memory: what the dejitter holds leaves as it is, and the older half of what has no
+    /// time yet is dropped.
+    pub fn shed(&mut self) {
+        if let Some(d) = &mut self.dejitter {
+            d.flush(&mut self.smoothed);
+        }
+        self.finish();
+        let half = self.held.len().div_ceil(2);
+        self.measured = self.measured.saturating_sub(half);
+        for (raw, arrival, _) in self.held.drain(..half) {
+            self.discont = true;
+            self.ready.push(Stamped {
+                local: None,
+                raw,
+                arrival,
+                discont: false,
+                stray: false,
             });
         }
     }

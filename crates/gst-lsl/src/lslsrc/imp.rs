@@ -18,14 +18,18 @@
  * `timestamp/x-lsl`. What the stream says about itself comes as the sticky event
  * `lsl/stream-info`, with the stream's whole XML.
  *
+ * While the next element takes nothing, the last 10 s of samples, but at most 64 MiB, wait;
+ * older ones are dropped and counted, and a warning says so once each time.
+ *
  * Latency: chunk-duration plus the age that the sender's samples have when they arrive.
  * Until a sender was watched for two seconds 250 ms are assumed for the latter. After a
  * loss in a jittery stream, samples are held for up to 1 s until it is clear whether they
  * are late or others are missing.
  *
  * Messages on the bus: Progress (`resolve`, `open`; only while playing), and the element messages
- * `lsl-connected`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset` with the fields `name`,
- * `type`, `source-id`, `hostname`, `uid`.
+ * `lsl-connected`, `lsl-found-no-data` (open, and nothing came for data-timeout), `lsl-lost`,
+ * `lsl-recovered`, `lsl-clock-reset` with the fields `name`, `type`, `source-id`, `hostname`,
+ * `uid`.
  *
  * Needs liblsl at run time, see the property lsl-library.
  *
@@ -39,7 +43,8 @@
 use super::{
     OnLost, TimestampSource,
     connection::Connected,
-    receiver::{self, Receiver, Shared},
+    receiver::{self, Receiver},
+    shared::{self, Shared},
     stream::{Counters, RunningTime, Stream},
 };
 use crate::clock::PipelineClock;
@@ -121,9 +126,9 @@ pub(super) struct Status {
     pub(super) caps: Option<gst::Caps>,
     pub(super) latency: u64,
     pub(super) counters: Counters,
-    /// Samples that nobody took in time; also in the counters.
+    /// Samples that nobody took in time, not in the counters; and how often the stream was
+    /// lost. Of the run that ended; one that goes on is asked itself.
     pub(super) queue_dropped: u64,
-    /// Of the run that ended; one that goes on is asked itself.
     pub(super) losses: u64,
     pub(super) mode: Mode,
     pub(super) correction: Option<Measurement>,
@@ -275,7 +280,8 @@ impl ObjectImpl for LslSrc {
                 time(
                     "data-timeout",
                     "Data timeout",
-                    "Silence in ns after which a stream of regular rate is lost (0 = never)",
+                    "Silence in ns after which a stream of regular rate is lost, but not before three \
+                     of its periods have passed (0 = never)",
                     DEFAULT_DATA_TIMEOUT,
                 ),
                 glib::ParamSpecEnum::builder_with_default("on-lost", OnLost::default())
@@ -323,7 +329,8 @@ impl ObjectImpl for LslSrc {
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
-                        "Counts and measurements: samples, buffers, dropped, stray-stamps (of these, \
+                        "Counts and measurements: samples, buffers, dropped, queue-dropped (of these, \
+                         not taken by the next element in time), stray-stamps (of these, \
                          with stamps that cannot be right), gaps, losses, resets, connected, irregular, timestamp-mode, correction and \
                          uncertainty (ns), drift (ppm by which the sender's clock is slow), \
                          jitter (ns), effective-rate (Hz), sender-age and latency (ns)",
@@ -507,7 +514,9 @@ impl BaseSrcImpl for LslSrc {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let running = lock(&self.running).take();
-        let losses = running.as_ref().map(|r| r.shared.losses());
+        let counted = running
+            .as_ref()
+            .map(|r| (r.shared.losses(), r.shared.dropped()));
         if let Some(running) = running {
             running.shared.stop();
             // Not joined here: liblsl may take most of a second.
@@ -518,8 +527,8 @@ impl BaseSrcImpl for LslSrc {
         *lock(&self.session) = None;
         let mut status = lock(&self.status);
         status.caps = None;
-        if let Some(losses) = losses {
-            status.losses = losses;
+        if let Some(counted) = counted {
+            (status.losses, status.queue_dropped) = counted;
         }
         Ok(())
     }
@@ -577,7 +586,7 @@ impl BaseSrcImpl for LslSrc {
                 latency(&lock(&self.settings), timing::GUESS)
             };
             let min = gst::ClockTime::from_nseconds(min);
-            let queue = gst::ClockTime::from_seconds_f64(receiver::QUEUE);
+            let queue = gst::ClockTime::from_seconds_f64(shared::QUEUE);
             gst::debug!(CAT, imp = self, "latency: live, {min} to {}", min + queue);
             q.set(true, min, min + queue);
             return true;

@@ -4,6 +4,7 @@ use gst::{glib, prelude::*};
 mod connection;
 mod imp;
 mod receiver;
+mod shared;
 mod stream;
 mod streaming;
 

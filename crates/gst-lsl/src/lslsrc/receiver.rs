@@ -7,30 +7,33 @@
 //! streaming thread is held up elsewhere, the receiver reads in its place.
 
 mod choice;
+mod patience;
 
 use super::connection::{Connected, Item};
+use super::shared::{QUEUE, QUEUE_BYTES, Shared, Source};
 use super::{OnLost, imp::CAT};
 use crate::stream::caps;
 use choice::{prefer_same_source, successor};
 use gst::{glib, prelude::*};
-use lsl::{Chunk, Error, Found, Inlet, Library, Match, Query, Resolver};
+use lsl::{Error, Found, Inlet, Library, Match, Query, Resolver};
+use patience::Patience;
 use std::{
     cell::RefCell,
-    collections::{HashSet, VecDeque},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-use stream_info::Description;
+use stream_info::{Description, Format};
 
 /// How often the receiver looks after an open stream; it is called when there is news.
 const TICK: Duration = Duration::from_secs(1);
+const TEXT_TICK: Duration = Duration::from_millis(50);
+/// Texts that come faster than so many reads take are dropped where they are.
+const MOST_TEXT_READS: usize = 2;
+/// So often the receiver reads in one go, if there is more each time.
+const MOST_READS: usize = 64;
 /// A streaming thread that did not read for so long, seconds at most, is held up.
 const HELD_UP: f64 = 1.0;
-/// How long reading waits for a sample before it looks whether it should stop.
-const READ: Duration = Duration::from_millis(100);
 /// How often everything that cannot be interrupted looks whether it should stop.
 const SLICE: Duration = Duration::from_millis(50);
 const RESOLVE_POLL: Duration = Duration::from_millis(10);
@@ -43,13 +46,9 @@ const LOOK_AROUND: Duration = Duration::from_millis(500);
 const SAY_AGAIN: Duration = Duration::from_secs(5);
 /// Asking for the description or the data can hang: then all is done anew.
 const CONNECT: Duration = Duration::from_secs(5);
-const FIRST_CORRECTION: Duration = Duration::from_millis(20);
-const NEXT_CORRECTION: Duration = Duration::from_millis(500);
 /// So many different reasons to ignore streams are told; more are an attack.
 const MOST_TOLD: usize = 32;
 const MOST_REFUSED: usize = 1024;
-/// What waits for the streaming thread at most, seconds.
-pub(super) const QUEUE: f64 = 10.0;
 
 pub(super) struct Config {
     pub query: Query,
@@ -59,269 +58,6 @@ pub(super) struct Config {
     /// `None`: never.
     pub data_timeout: Option<Duration>,
     pub on_lost: OnLost,
-}
-
-#[derive(Default)]
-struct Queue {
-    items: VecDeque<Item>,
-    flushing: bool,
-    playing: bool,
-    stop: bool,
-    /// Something happened that the receiver should see to.
-    attention: bool,
-    dropped: u64,
-}
-
-/// A stream that is open.
-struct Source {
-    inlet: Inlet,
-    /// When it was last asked for samples (LSL clock), and when it had some.
-    asked: f64,
-    data: Option<Instant>,
-    /// The receiver waits for the next samples.
-    awaited: bool,
-    /// The last clock measurement's time on the sender's clock, and when it was looked for.
-    measured: f64,
-    measure: Option<Instant>,
-    failed: Option<Error>,
-}
-
-/// How the streaming thread reads.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Reading {
-    /// Each sample as soon as it is there.
-    AtOnce,
-    /// What came in so many seconds, together.
-    Every(f64),
-}
-
-/// What the receiver's thread and the streaming thread share.
-#[derive(Default)]
-pub(super) struct Shared {
-    queue: Mutex<Queue>,
-    changed: Condvar,
-    /// Locked before `queue`: what is read under it is queued under it, so that samples
-    /// stay in order whoever reads them.
-    source: Mutex<Option<Source>>,
-    /// True before the bus says `lsl-connected` or `lsl-recovered`, false before it says
-    /// `lsl-lost`: who hears the message finds it in the statistics.
-    connected: AtomicBool,
-    losses: AtomicU64,
-}
-
-/// Why [`Shared::next`] came back.
-pub(super) enum Next {
-    Item(Item),
-    Timeout,
-    Flushing,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_flushing(&self, flushing: bool) {
-        self.lock().flushing = flushing;
-        self.changed.notify_all();
-    }
-
-    pub(super) fn set_playing(&self, playing: bool) {
-        self.lock().playing = playing;
-        self.changed.notify_all();
-    }
-
-    /// Waits while the pipeline does not play: what comes then has no running time. False
-    /// when flushing.
-    pub(super) fn wait_playing(&self) -> bool {
-        !self
-            .changed
-            .wait_while(self.lock(), |q| !q.flushing && !q.playing)
-            .unwrap_or_else(PoisonError::into_inner)
-            .flushing
-    }
-
-    pub(super) fn stop(&self) {
-        self.lock().stop = true;
-        self.changed.notify_all();
-    }
-
-    /// Sleeps, but not beyond a stop; true when it is time to stop.
-    fn pause(&self, time: Duration) -> bool {
-        let guard = self.lock();
-        let (mut queue, _) = self
-            .changed
-            .wait_timeout_while(guard, time, |q| !q.stop && !q.attention)
-            .unwrap_or_else(PoisonError::into_inner);
-        queue.attention = false;
-        queue.stop
-    }
-
-    fn attract(&self) {
-        self.lock().attention = true;
-        self.changed.notify_all();
-    }
-
-    fn source(&self) -> MutexGuard<'_, Option<Source>> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::SeqCst)
-    }
-
-    /// How often the stream was lost.
-    pub(super) fn losses(&self) -> u64 {
-        self.losses.load(Ordering::SeqCst)
-    }
-
-    /// The next item, waiting for it up to `timeout`. `now` tells the LSL time.
-    pub(super) fn next(&self, timeout: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
-        let until = now() + timeout.as_secs_f64();
-        loop {
-            let open = |s: &Source| s.failed.is_none().then_some(s.asked);
-            let asked = self.source().as_ref().and_then(open);
-            let left = seconds(until - now());
-            let Some(asked) = asked else {
-                return self.queued(left);
-            };
-            let wait = match reading {
-                Reading::AtOnce => Duration::ZERO,
-                // All elements at the same moments: one interruption of the machine for all.
-                Reading::Every(period) => {
-                    seconds(((asked / period).floor() + 1.0) * period - now())
-                }
-            };
-            match self.queued(wait.min(left)) {
-                Next::Timeout if wait <= left => (),
-                other => return other,
-            }
-            match self.ask(left, reading, &now) {
-                Next::Timeout if now() < until => (),
-                other => return other,
-            }
-        }
-    }
-
-    /// Reads the source once, unless the receiver was faster.
-    fn ask(&self, left: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
-        let mut source = self.source();
-        match self.queued(Duration::ZERO) {
-            Next::Timeout => (),
-            other => return other,
-        }
-        let Some(source) = source.as_mut() else {
-            return Next::Timeout;
-        };
-        let wait = match reading {
-            Reading::AtOnce => left.min(READ),
-            Reading::Every(_) => Duration::ZERO,
-        };
-        let mut item = self.read(source, wait, now);
-        if let (Some(Item::Chunk { waited, .. }), Reading::Every(period)) = (&mut item, reading) {
-            // What came later than that is this machine's delay.
-            *waited = waited.min(period);
-        }
-        item.map_or(Next::Timeout, Next::Item)
-    }
-
-    fn queued(&self, timeout: Duration) -> Next {
-        let mut queue = self.lock();
-        if !timeout.is_zero() {
-            (queue, _) = self
-                .changed
-                .wait_timeout_while(queue, timeout, |q| !q.flushing && q.items.is_empty())
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        if queue.flushing {
-            Next::Flushing
-        } else {
-            queue.items.pop_front().map_or(Next::Timeout, Next::Item)
-        }
-    }
-
-    /// Asks an open stream for what it has, waiting for it up to `wait`. News of the clock
-    /// goes into the queue.
-    fn read(&self, source: &mut Source, wait: Duration, now: impl Fn() -> f64) -> Option<Item> {
-        if source.failed.is_some() {
-            return None;
-        }
-        let every = if source.measured.is_nan() {
-            FIRST_CORRECTION
-        } else {
-            NEXT_CORRECTION
-        };
-        if source.measure.is_none_or(|t| t.elapsed() >= every) {
-            source.measure = Some(Instant::now());
-            let mut news = false;
-            if let Ok(c) = source.inlet.time_correction(Duration::ZERO)
-                && c.remote_time != source.measured
-            {
-                source.measured = c.remote_time;
-                self.lock().items.push_back(Item::Correction(c));
-                news = true;
-            }
-            if source.inlet.was_clock_reset() {
-                self.lock().items.push_back(Item::ClockReset);
-                news = true;
-            }
-            if news {
-                // Before the samples that it is about; whoever reads looks there next.
-                return None;
-            }
-        }
-        let mut chunk = Chunk::default();
-        let pulled = source.inlet.pull(wait, &mut chunk);
-        let arrival = now();
-        let asked = std::mem::replace(&mut source.asked, arrival);
-        match pulled {
-            Ok(0) => None,
-            Ok(_) => {
-                source.data = Some(Instant::now());
-                if std::mem::take(&mut source.awaited) {
-                    self.attract();
-                }
-                Some(Item::Chunk {
-                    chunk,
-                    arrival,
-                    waited: if wait.is_zero() { arrival - asked } else { 0.0 },
-                })
-            }
-            Err(e) => {
-                source.failed = Some(e);
-                self.attract();
-                None
-            }
-        }
-    }
-
-    /// Samples thrown away because nobody took them in time, since the last call.
-    pub(super) fn take_dropped(&self) -> u64 {
-        std::mem::take(&mut self.lock().dropped)
-    }
-
-    fn push(&self, item: Item) {
-        let mut queue = self.lock();
-        if let Item::Chunk { arrival: now, .. } = item {
-            // Only samples may be dropped; the rest is news.
-            while let Some((i, n)) = queue.items.iter().enumerate().find_map(|(i, x)| match x {
-                Item::Chunk { arrival, chunk, .. } => {
-                    Some((i, (now - arrival > QUEUE).then_some(chunk.stamps.len())))
-                }
-                _ => None,
-            }) {
-                let Some(n) = n else { break };
-                queue.items.remove(i);
-                queue.dropped += n as u64;
-            }
-        }
-        queue.items.push_back(item);
-        self.changed.notify_all();
-    }
-}
-
-fn seconds(s: f64) -> Duration {
-    Duration::try_from_secs_f64(s).unwrap_or(Duration::ZERO)
 }
 
 /// Why a step of the receiver ended before its time.
@@ -414,7 +150,7 @@ impl Receiver {
             "open",
             &format!("Opening {short}"),
         );
-        let result = self.open(&found);
+        let result = self.open(&found, previous);
         match &result {
             Ok(_) => self.progress(
                 gst::ProgressType::Complete,
@@ -427,7 +163,12 @@ impl Receiver {
         result
     }
 
-    fn open(&self, found: &Match) -> Result<(Inlet, Description), End> {
+    /// `previous`: what the stream said of itself before it was lost.
+    fn open(
+        &self,
+        found: &Match,
+        previous: Option<&Description>,
+    ) -> Result<(Inlet, Description), End> {
         let short = &found.description;
         let inlet = Inlet::new(&found.info).map_err(|e| {
             self.fail(
@@ -437,8 +178,20 @@ impl Receiver {
         })?;
         let full = self.repeat(short, |slice| inlet.full_info(slice))?;
         let description = full.describe().map_err(|e| self.refuse(short, &e))?;
-        let channels = caps::select(&self.config.channels, &description)
-            .map_err(|e| self.fail(gst::LibraryError::Settings, &format!("Wrong channels: {e}")))?;
+        let channels = caps::select(&self.config.channels, &description);
+        let channels = match (channels, previous) {
+            (Ok(channels), None) => channels,
+            (Ok(channels), Some(previous)) => {
+                self.compare(previous, &description, &channels)?;
+                channels
+            }
+            (Err(e), None) => {
+                return Err(self.fail(gst::LibraryError::Settings, &format!("Wrong channels: {e}")));
+            }
+            (Err(e), Some(previous)) => {
+                return Err(self.refuse_changed(previous, &description, &e));
+            }
+        };
         self.repeat(short, |slice| inlet.open(slice))?;
         self.shared.push(Item::Connected(Box::new(Connected {
             description: description.clone(),
@@ -446,6 +199,59 @@ impl Receiver {
             channels,
         })));
         Ok((inlet, description))
+    }
+
+    /// Holds a stream that came back against what it was: a change is told, and one that the
+    /// next element does not take is no stream for this pipeline.
+    fn compare(
+        &self,
+        previous: &Description,
+        d: &Description,
+        channels: &[usize],
+    ) -> Result<(), End> {
+        let changes = previous.changes(d);
+        let Some(element) = self.element.upgrade().filter(|_| !changes.is_empty()) else {
+            return Ok(());
+        };
+        let own = caps::of_stream(d, channels);
+        if let Some(pad) = element.static_pad("src") {
+            let peer = pad.peer_query_caps(None);
+            let mut common = own.intersect_with_mode(&peer, gst::CapsIntersectMode::First);
+            let taken = !common.is_empty() && {
+                common.fixate();
+                pad.peer_query_accept_caps(&common)
+            };
+            if !taken {
+                let why = caps::mismatch(d, channels.len(), &own, &peer);
+                return Err(self.refuse_changed(previous, d, &why));
+            }
+        }
+        gst::element_warning!(
+            element,
+            gst::StreamError::Format,
+            (
+                "The LSL stream {d} is not what it was before it was lost: {}. The pipeline goes on \
+                 with it; if that is not wanted, correct its sender and restart it, or set the \
+                 property channels to labels",
+                changes.join("; ")
+            )
+        );
+        Ok(())
+    }
+
+    /// A stream that came back changed cannot be used: it is as if it had not come back.
+    fn refuse_changed(&self, previous: &Description, d: &Description, why: &str) -> End {
+        let changes = previous.changes(d);
+        let changes = match &changes[..] {
+            [] => "nothing that it says".to_string(),
+            _ => changes.join("; "),
+        };
+        let why = Error::Refused(format!(
+            "The LSL stream {d} is not what it was before it was lost and is left out; changed: \
+             {changes}. Reason: {why}. lslsrc waits for the stream as it was (on-lost=wait): \
+             correct its sender and restart it, or restart the pipeline with other properties"
+        ));
+        self.refuse(d, &why)
     }
 
     /// Repeats a request to the sender in short slices, until it is answered.
@@ -671,15 +477,8 @@ impl Receiver {
         description: &Description,
         recovering: bool,
     ) -> Result<Match, End> {
-        *self.shared.source() = Some(Source {
-            inlet,
-            asked: self.library.local_clock(),
-            data: None,
-            awaited: recovering,
-            measured: f64::NAN,
-            measure: None,
-            failed: None,
-        });
+        let now = self.library.local_clock();
+        *self.shared.source() = Some(Source::new(inlet, now, recovering));
         let end = self.watch(description, recovering);
         // Dropped here, on this thread and under no lock: joining liblsl's threads takes
         // its time.
@@ -697,29 +496,34 @@ impl Receiver {
             self.connected("lsl-recovered", description);
         }
         // Silence of an irregular stream says nothing.
-        let patience = self.config.data_timeout.filter(|_| regular);
-        let tick = patience.map_or(TICK, |p| TICK.min(p / 5));
+        let timeout = self.config.data_timeout.filter(|_| regular);
+        let mut patience = timeout.map(|t| Patience::new(t, description.rate.hz()));
+        // How long texts are, liblsl does not ask: they are not left with it.
+        let tick = match description.format {
+            Some(Format::Text) => TEXT_TICK,
+            _ => TICK,
+        };
+        let tick = timeout.map_or(tick, |t| tick.min(t / 5));
         // Silence is not to be taken for a loss only because nobody read.
         let held_up = HELD_UP.min(2.0 * tick.as_secs_f64());
         let mut lost = recovering && regular;
         let mut watcher: Option<(Resolver, Instant)> = None;
         let mut last_data = Instant::now();
+        let opened = last_data;
+        let mut received = false;
+        // That it sends nothing.
+        let mut told = false;
         loop {
             self.tell_progress();
             if self.shared.pause(tick) {
                 return Err(End::Stop);
             }
+            self.read_in_place(held_up, description.format == Some(Format::Text));
             let (data, failed) = {
                 let mut source = self.shared.source();
                 let Some(source) = source.as_mut() else {
                     return Err(End::Again);
                 };
-                let clock = || self.library.local_clock();
-                if clock() - source.asked > held_up
-                    && let Some(item) = self.shared.read(source, Duration::ZERO, clock)
-                {
-                    self.shared.push(item);
-                }
                 source.awaited = lost && source.data.is_none_or(|t| t <= last_data);
                 (source.data, source.failed.take())
             };
@@ -734,18 +538,28 @@ impl Receiver {
                     Err(End::Again)
                 };
             }
+            let limit = patience.as_ref().map(Patience::limit);
+            if let Some(limit) = limit.filter(|l| !told && data.is_none() && opened.elapsed() >= *l)
+            {
+                told = true;
+                self.no_data(description, limit);
+            }
             if let Some(data) = data.filter(|t| *t > last_data) {
+                if let Some(patience) = patience.as_mut().filter(|_| received) {
+                    patience.came(data - last_data);
+                }
+                received = true;
                 last_data = data;
                 if lost {
                     lost = false;
                     watcher = None;
                     self.connected("lsl-recovered", description);
                 }
-            } else if !lost && patience.is_some_and(|p| last_data.elapsed() >= p) {
+            } else if !lost && limit.is_some_and(|l| last_data.elapsed() >= l) {
                 self.lost(description)?;
                 lost = true;
             }
-            if lost && last_data.elapsed() >= CONNECT.min(patience.unwrap_or(CONNECT)) {
+            if lost && last_data.elapsed() >= CONNECT.min(timeout.unwrap_or(CONNECT)) {
                 // Silent: it may come back, or come back as another sender.
                 if watcher.is_none() {
                     watcher = Some((self.resolver()?, Instant::now()));
@@ -760,9 +574,70 @@ impl Receiver {
         }
     }
 
+    /// Reads in place of a streaming thread that did not for `held_up` seconds.
+    fn read_in_place(&self, held_up: f64, text: bool) {
+        let clock = || self.library.local_clock();
+        for n in 0..MOST_READS {
+            let mut source = self.shared.source();
+            let Some(source) = source.as_mut() else { break };
+            if n == 0 && clock() - source.asked <= held_up {
+                break;
+            }
+            let Some(item) = self.shared.read(source, Duration::ZERO, clock) else {
+                break;
+            };
+            let full = matches!(&item, Item::Chunk { chunk, .. } if chunk.is_full());
+            self.shared.push(item);
+            if !full || self.shared.is_stopped() {
+                break;
+            }
+            if text
+                && n + 1 >= MOST_TEXT_READS
+                && let Some(dropped) = source.inlet.flush()
+            {
+                self.shared.count_dropped(u64::from(dropped));
+                break;
+            }
+        }
+        if let Some((seconds, bytes)) = self.shared.take_overflow()
+            && let Some(element) = self.element.upgrade()
+        {
+            gst::element_warning!(
+                element,
+                gst::CoreError::Pad,
+                (
+                    "The next element takes no samples: {seconds:.1} s ({:.1} MB) of them wait, at most \
+                     {QUEUE} s and {} MB do, and the oldest are dropped (dropped and queue-dropped in \
+                     stats). Put a queue with leaky=downstream behind lslsrc, make what follows \
+                     faster, or choose fewer channels at the sender",
+                    bytes as f64 / 1e6,
+                    QUEUE_BYTES / 1_000_000
+                )
+            );
+        }
+    }
+
     fn connected(&self, message: &str, description: &Description) {
         self.shared.connected.store(true, Ordering::SeqCst);
         self.post(message, description);
+    }
+
+    /// The stream is open and has sent nothing for `limit`.
+    fn no_data(&self, description: &Description, limit: Duration) {
+        self.post("lsl-found-no-data", description);
+        if let Some(element) = self.element.upgrade() {
+            gst::element_warning!(
+                element,
+                gst::ResourceError::Read,
+                (
+                    "The LSL stream {description} was found and opened, and has sent no sample for \
+                     {:.1} s. Look whether its device is on, connected and measuring, start the \
+                     measurement in the sender's program, or restart the sender; a firewall may \
+                     block TCP",
+                    limit.as_secs_f64()
+                )
+            );
+        }
     }
 
     fn lost(&self, description: &Description) -> Result<(), End> {
@@ -798,7 +673,7 @@ impl Receiver {
     /// stream may never come: gst-launch-1.0 would show nothing for ever.
     fn tell_progress(&self) {
         let mut messages = self.progress.borrow_mut();
-        if messages.is_empty() || !self.shared.lock().playing {
+        if messages.is_empty() || !self.shared.is_playing() {
             return;
         }
         if let Some(element) = self.element.upgrade() {
@@ -810,7 +685,7 @@ impl Receiver {
 
     fn stopped(&self) -> bool {
         self.tell_progress();
-        self.shared.lock().stop
+        self.shared.is_stopped()
     }
 
     /// Sleeps; true when it is time to stop.
@@ -848,6 +723,3 @@ pub(super) fn post(element: &super::LslSrc, message: &str, d: &Description) {
         .build();
     let _ = element.post_message(message);
 }
-
-#[cfg(test)]
-mod tests;

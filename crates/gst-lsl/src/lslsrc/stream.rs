@@ -2,7 +2,7 @@
 //! From received samples to buffers: one connection's data, in the streaming thread.
 
 use super::connection::Connected;
-use super::receiver::Reading;
+use super::shared::Reading;
 use crate::writer::{LONGEST, Placed, SampleWriter, Written};
 use lsl::Chunk;
 use std::collections::VecDeque;
@@ -16,6 +16,11 @@ const GAP: f64 = SECOND;
 const IDLE: f64 = 0.25;
 /// Samples are left with liblsl at most this long, seconds, until they are read together.
 const TOGETHER: f64 = 0.05;
+/// Bytes that wait for their time at most: while the clock is not known, or while late samples
+/// are told from lost ones.
+const WAITING: usize = 64 << 20;
+/// Bytes of a sample that waits, besides its values.
+const SAMPLE: usize = 96;
 /// For the usual time between two packets: what the last one weighs, and what is long.
 const PACE_WEIGHT: f64 = 0.1;
 const SLOW: f64 = 0.5;
@@ -65,6 +70,8 @@ pub(super) struct Stream {
     last_age_arrival: f64,
     pub age: SenderAge,
     stamped: Vec<Stamped>,
+    /// More came than could wait: to be told, and told.
+    flooded: Option<bool>,
 }
 
 /// What carries over from one connection to the next.
@@ -105,6 +112,7 @@ impl Stream {
             last_age_arrival: f64::NEG_INFINITY,
             age: before.age,
             stamped: Vec::new(),
+            flooded: None,
             connected,
         }
     }
@@ -115,6 +123,18 @@ impl Stream {
             discont: true,
             age: self.age,
         }
+    }
+
+    /// True once, when samples were dropped because more came than could wait for their time.
+    pub(super) fn take_flooded(&mut self) -> bool {
+        let news = self.flooded == Some(false);
+        self.flooded = self.flooded.map(|_| true);
+        news
+    }
+
+    /// Bytes that wait for the times of their samples, about.
+    fn waiting(&self) -> usize {
+        self.writer.waiting() + self.timeline.waiting() * SAMPLE
     }
 
     fn regular(&self) -> bool {
@@ -202,7 +222,16 @@ impl Stream {
         // Not the silence of a loss.
         self.pace += (since.min(SLOW) - self.pace) * PACE_WEIGHT;
         self.timeline.push(&chunk.stamps, arrival);
-        let changed = self.place(time, counters);
+        let mut changed = self.place(time, counters);
+        while self.waiting() > WAITING {
+            let before = self.waiting();
+            self.timeline.shed();
+            changed |= self.place(time, counters);
+            self.flooded.get_or_insert(false);
+            if self.waiting() == before {
+                break;
+            }
+        }
         let since = self.writer.open_since();
         if since.is_some_and(|since| arrival - since >= self.chunk) {
             self.close(counters);
@@ -299,5 +328,62 @@ impl Stream {
     fn close(&mut self, counters: &mut Counters) {
         self.writer.close();
         counters.add(self.writer.take_written());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stream_info::describe;
+
+    struct Still;
+
+    impl RunningTime for Still {
+        fn at(&self, local: f64) -> i64 {
+            (local * SECOND) as i64
+        }
+
+        fn floor(&self) -> i64 {
+            0
+        }
+    }
+
+    #[test]
+    fn what_waits_for_its_time_is_bounded() {
+        gst::init().expect("gst");
+        let xml = "<info><channel_count>256</channel_count><nominal_srate>100</nominal_srate>\
+                   <channel_format>float32</channel_format></info>";
+        let connected = Connected {
+            description: describe(xml).expect("valid"),
+            xml: xml.into(),
+            channels: (0..256).collect(),
+        };
+        // Nobody answers the measurement of the clock.
+        let timeline = Timeline::new(timing::Config {
+            source: timing::Source::Lsl,
+            rate: Some(100.0),
+            dejitter: true,
+            device_delay: 0.0,
+            same_host: false,
+        });
+        let mut stream = Stream::new(connected, timeline, 0.02, Before::default());
+        let mut counters = Counters::default();
+        let samples = 4096;
+        let mut told = 0;
+        for n in 0..100 {
+            let arrival = 10.0 + f64::from(n) / 100.0;
+            let chunk = Chunk {
+                bytes: vec![0; samples * 1024],
+                lengths: Vec::new(),
+                stamps: vec![arrival; samples],
+            };
+            stream.take(chunk, arrival, 0.0, &Still, &mut counters);
+            assert!(stream.waiting() <= WAITING, "{}", stream.waiting());
+            told += usize::from(stream.take_flooded());
+        }
+        assert_eq!(told, 1);
+        let kept = stream.waiting() / (1024 + SAMPLE);
+        assert_eq!(counters.dropped as usize + kept, 100 * samples);
+        assert_eq!(counters.samples, 0);
     }
 }

@@ -5,7 +5,8 @@ use super::imp::*;
 use super::{
     OnLost, TimestampSource,
     connection::{Connected, Item},
-    receiver::{self, Next, Reading, Shared},
+    receiver,
+    shared::{Next, Reading, Shared},
     stream::{Before, Counters, Stream},
 };
 use crate::clock::PipelineClock;
@@ -15,7 +16,7 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::prelude::*;
 use lsl::Library;
 use std::{sync::atomic::Ordering, time::Duration};
-use stream_info::Format;
+use stream_info::{Description, Format};
 use timing::{ClockMap, Measurement, Mode, Notice, Timeline};
 
 impl LslSrc {
@@ -354,6 +355,15 @@ impl LslSrc {
             let obj = self.obj();
             let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
         }
+        if stream.take_flooded() {
+            let d = &stream.connected.description;
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Read,
+                ("More samples of {d} come than can be held until their time is known; the \
+                     oldest are dropped (dropped in stats). Look at what its sender does")
+            );
+        }
         let mut reset = false;
         if session.pending_offset_check
             && let Some(c) = stream.timeline.correction()
@@ -377,58 +387,8 @@ impl LslSrc {
             return;
         };
         let d = &stream.connected.description;
-        let warn = |text: String| {
+        for text in notices.into_iter().filter_map(|n| warning(n, d, source)) {
             gst::element_imp_warning!(self, gst::CoreError::Clock, ("{text}"));
-        };
-        for notice in notices {
-            match notice {
-                Notice::ClockReset => (),
-                Notice::StrangeStamps { age } => warn(format!(
-                    "The stamps of {d} are {age:.1} s old on the LSL clock, so they are of another \
-                     clock; they are placed by arrival (timestamp-source=mapped) instead"
-                )),
-                Notice::NoCorrection(Mode::SameHost) => warn(format!(
-                    "The clock offset of {d} could not be measured; it is on this host, so 0 is \
-                     assumed. A firewall may block UDP"
-                )),
-                Notice::NoCorrection(Mode::Waiting) => warn(format!(
-                    "The clock offset of {d} cannot be measured, and timestamp-source=lsl needs it; \
-                     samples are dropped until it is. A firewall may block UDP; \
-                     timestamp-source=mapped does without"
-                )),
-                Notice::NoCorrection(_) => warn(format!(
-                    "The clock offset of {d} could not be measured; stamps are placed by arrival \
-                     (timestamp-source=mapped) instead. A firewall may block UDP"
-                )),
-                Notice::OtherClock { offset } => warn(format!(
-                    "{d} has this host's name, but its clock is off by {offset:.6} s; the offset is \
-                     applied from here on ({})",
-                    source.name()
-                )),
-                Notice::NoClock => warn(format!(
-                    "The stamps of {d} do not go on as time does, like a counter; its samples are \
-                     placed when they arrive (timestamp-source=arrival)"
-                )),
-                Notice::StrayStamps { off, samples } => warn(format!(
-                    "{samples} stamp(s) of {d} cannot be right, the newest is {}; such samples are \
-                     dropped (stray-stamps in stats) and told of once a minute. Look at the \
-                     sender's clock and at how it stamps",
-                    match off {
-                        off if off >= 0.0 => format!("{off:.1} s ahead of the clock"),
-                        off if off < 0.0 => format!("{:.1} s behind the one before", -off),
-                        _ => "not a number".into(),
-                    }
-                )),
-                Notice::Irregular => warn(format!(
-                    "{d} declares a rate, but its samples come irregularly, like events; each is \
-                     sent on its own, with its own time. The sender should declare rate 0"
-                )),
-                Notice::OtherRate { measured } => warn(format!(
-                    "{d} sends {measured:.3} samples per second, not the rate that it declares; \
-                     the time and duration of each buffer are right, the rate in the caps is the \
-                     declared one"
-                )),
-            }
         }
         if reset {
             receiver::post(&self.obj(), "lsl-clock-reset", d);
@@ -436,11 +396,10 @@ impl LslSrc {
     }
 
     pub(super) fn publish(&self, session: &Session, shared: &Shared) {
-        let dropped = shared.take_dropped();
+        let dropped = shared.dropped();
         let mut status = lock(&self.status);
-        status.queue_dropped += dropped;
+        status.queue_dropped = dropped;
         status.counters = session.counters;
-        status.counters.dropped += status.queue_dropped;
         if let Some(stream) = &session.stream {
             status.mode = stream.timeline.mode();
             status.correction = stream.timeline.correction();
@@ -453,15 +412,18 @@ impl LslSrc {
     }
 
     pub(super) fn stats(&self) -> gst::Structure {
-        let link = lock(&self.running)
-            .as_ref()
-            .map(|r| (r.shared.is_connected(), r.shared.losses()));
+        // A streaming thread that is held up does not publish.
+        let link = lock(&self.running).as_ref().map(|r| {
+            let shared = &r.shared;
+            (shared.is_connected(), shared.losses(), shared.dropped())
+        });
         let s = lock(&self.status);
-        let (connected, losses) = link.unwrap_or((false, s.losses));
+        let (connected, losses, queue_dropped) = link.unwrap_or((false, s.losses, s.queue_dropped));
         let mut stats = gst::Structure::builder("lslsrc-stats")
             .field("samples", s.counters.samples)
             .field("buffers", s.counters.buffers)
-            .field("dropped", s.counters.dropped)
+            .field("dropped", s.counters.dropped + queue_dropped)
+            .field("queue-dropped", queue_dropped)
             .field("stray-stamps", s.counters.strays)
             .field("gaps", s.counters.gaps)
             .field("losses", losses)
@@ -489,4 +451,64 @@ impl LslSrc {
         }
         stats
     }
+}
+
+/// What the bus is told of a stream's time; `mode`: before the notice.
+fn warning(notice: Notice, d: &Description, mode: Mode) -> Option<String> {
+    Some(match notice {
+        Notice::ClockReset => return None,
+        Notice::StrangeStamps { age } => format!(
+            "The stamps of {d} are {age:.1} s old on the LSL clock, so they are of another \
+                     clock; they are placed by arrival (timestamp-source=mapped) instead"
+        ),
+        Notice::NoCorrection(Mode::SameHost) => format!(
+            "The clock offset of {d} could not be measured; it is on this host, so 0 is \
+                     assumed. A firewall may block UDP"
+        ),
+        Notice::NoCorrection(Mode::Waiting) => format!(
+            "The clock offset of {d} cannot be measured, and timestamp-source=lsl needs it; \
+                     samples are dropped until it is. A firewall may block UDP; \
+                     timestamp-source=mapped does without"
+        ),
+        Notice::NoCorrection(_) => format!(
+            "The clock offset of {d} could not be measured; stamps are placed by arrival \
+                     (timestamp-source=mapped) instead. A firewall may block UDP"
+        ),
+        Notice::OtherClock { offset } => format!(
+            "{d} has this host's name, but its clock is off by {offset:.6} s; the offset is \
+                     applied from here on ({})",
+            mode.name()
+        ),
+        Notice::NoClock => format!(
+            "The stamps of {d} do not go on as time does, like a counter; its samples are \
+                     placed when they arrive (timestamp-source=arrival)"
+        ),
+        Notice::StrayStamps { off, samples } => format!(
+            "{samples} stamp(s) of {d} cannot be right, the newest is {}; such samples are \
+                     dropped (stray-stamps in stats) and told of once a minute. Look at the \
+                     sender's clock and at how it stamps",
+            match off {
+                off if off >= 0.0 => format!("{off:.1} s ahead of the clock"),
+                off if off < 0.0 => format!("{:.1} s behind the one before", -off),
+                _ => "not a number".into(),
+            }
+        ),
+        Notice::Irregular => format!(
+            "{d} declares a rate, but its samples come irregularly, like events; each is \
+                     sent on its own, with its own time. The sender should declare rate 0"
+        ),
+        Notice::NoNumbers => format!(
+            "The timestamps of {d} are not numbers (NaN or infinite): from here on its \
+                     samples are placed when they arrive, as with timestamp-source=arrival; those \
+                     before were dropped (stray-stamps in stats). Correct how its sender stamps"
+        ),
+        Notice::OtherRate { declared, measured } => format!(
+            "{d} declares {declared} Hz and sends {measured:.3} samples per second, {:.1} % \
+                     {}; the time and duration of each buffer are right, the rate in the caps is \
+                     the declared one. Correct the rate that the sender declares, or what makes it \
+                     lose samples, such as a weak radio link (effective-rate in stats)",
+            (measured / declared - 1.0).abs() * 100.0,
+            if measured > declared { "more" } else { "less" }
+        ),
+    })
 }

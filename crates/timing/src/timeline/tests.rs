@@ -327,3 +327,102 @@ fn without_dejitter_stamps_are_left_alone_and_the_rate_is_measured() {
     let rate = 1.0 / t.interval().unwrap();
     assert!((rate - 97.0).abs() < 0.5, "{rate}");
 }
+
+#[test]
+fn for_want_of_memory_the_oldest_go_and_the_order_stays() {
+    // Before the clock is known.
+    let mut t = Timeline::new(config(Source::Auto, true));
+    feed(&mut t, 50.0, 0.0, 0.0);
+    t.shed();
+    let v = out(&mut t);
+    assert_eq!(v.len(), 50);
+    assert!(v.iter().all(|s| s.local.is_none() && !s.stray));
+    t.measure(m(0.0));
+    feed(&mut t, 51.0, 0.0, 0.0);
+    t.flush();
+    let v = out(&mut t);
+    assert_eq!(v.len(), 150);
+    assert!(v[0].discont && (v[0].raw - 50.5).abs() < 1e-9, "{:?}", v[0]);
+    assert!(v.windows(2).all(|w| w[1].local > w[0].local));
+    // In the dejitter: late or lost is not known, each has a time.
+    feed(&mut t, 52.5, 0.0, 0.0);
+    t.shed();
+    assert_eq!(
+        out(&mut t).iter().filter(|s| s.local.is_some()).count(),
+        100
+    );
+}
+
+/// What is said of the rate in 40 s of a stream of `hz` that declares 100, with jitter.
+fn said_of_rate(hz: f64, dejitter: bool) -> Vec<Notice> {
+    let mut t = Timeline::new(Config {
+        dejitter,
+        ..config(Source::Auto, true)
+    });
+    t.measure(m(0.0));
+    for n in 0..(40.0 * hz) as u32 {
+        let stamp = 50.0 + f64::from(n) / hz + f64::from(n * 7919 % 64) * 3e-3 / 64.0;
+        t.push(&[stamp], stamp + 0.001);
+        out(&mut t);
+    }
+    t.take_notices()
+}
+
+#[test]
+fn a_rate_that_is_off_by_more_than_two_percent_is_told_once() {
+    for dejitter in [true, false] {
+        for hz in [100.0, 101.0, 99.0, 98.5] {
+            assert_eq!(said_of_rate(hz, dejitter), [], "{hz} {dejitter}");
+        }
+        for hz in [103.0, 97.0, 50.0, 200.0] {
+            match said_of_rate(hz, dejitter)[..] {
+                [
+                    Notice::OtherRate {
+                        declared: 100.0,
+                        measured,
+                    },
+                ] => {
+                    assert!((measured / hz - 1.0).abs() < 0.02, "{hz}: {measured}");
+                }
+                ref other => panic!("{hz} {dejitter}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn without_numbers_samples_are_placed_when_they_arrive() {
+    for (nothing, source) in [
+        (f64::NAN, Source::Auto),
+        (f64::INFINITY, Source::Auto),
+        (f64::NEG_INFINITY, Source::Mapped),
+        (f64::NAN, Source::Lsl),
+    ] {
+        for known in [true, false] {
+            let mut t = Timeline::new(config(source, true));
+            if known {
+                t.measure(m(0.0));
+            }
+            for n in 0..500 {
+                let arrival = 50.0 + f64::from(n) / 100.0;
+                t.push(&[nothing], arrival);
+            }
+            t.flush();
+            let v = out(&mut t);
+            assert_eq!(v.len(), 500);
+            let placed: Vec<_> = v.iter().filter(|s| s.local.is_some()).collect();
+            if source == Source::Lsl {
+                assert!(placed.is_empty());
+                continue;
+            }
+            assert_eq!(t.mode(), Mode::Arrival);
+            assert!(placed.len() >= 298, "{}", placed.len());
+            for s in placed {
+                assert!((s.local.unwrap() - s.arrival).abs() < 0.02, "{s:?}");
+            }
+            let told = t.take_notices();
+            let numbers = told.iter().filter(|n| **n == Notice::NoNumbers);
+            assert_eq!(numbers.count(), 1, "{told:?}");
+        }
+    }
+}
