@@ -26,6 +26,8 @@ pub(super) struct PhysioPad {
     pub(super) pad: Option<gst::Pad>,
     pub(super) segment: Option<gst::FormattedSegment<ClockTime>>,
     pub(super) stream: Option<Stream>,
+    /// The caps that came last do not fit: what comes is not read.
+    pub(super) refused: bool,
     /// Running time (ns) up to which every sample has come.
     pub(super) progress: u64,
     /// Running time (ns) up to which no later sample changes a grid value.
@@ -48,6 +50,7 @@ impl PhysioPad {
         *self = Self {
             pad: self.pad.take(),
             stream: self.stream.take(),
+            refused: self.refused,
             has_segment: self.has_segment,
             ..Self::default()
         };
