@@ -5,6 +5,7 @@ mod branch_seek;
 mod declared;
 mod imp;
 mod pace;
+mod person;
 mod physio;
 mod physio_pad;
 mod request;

@@ -3,6 +3,7 @@
 
 use super::branch_seek::BranchSeek;
 use super::pace::Pace;
+use super::person::Person;
 use super::physio::Stream;
 use super::worker::{Answered, Shared, Worker};
 use crate::common::Sync;
@@ -93,6 +94,9 @@ pub(super) struct State {
     pub(super) inputs: Option<Arc<Inputs>>,
     /// The face units that the network takes.
     pub(super) units: Option<Arc<UnitOrder>>,
+    pub(super) person: Person,
+    /// It has been said that there are several faces.
+    pub(super) faces_told: bool,
     /// Length of a hop in nanoseconds.
     pub(super) hop: u64,
     pub(super) settle: u64,
@@ -158,6 +162,7 @@ impl State {
         self.last_hop = last;
         self.result = None;
         self.traces = None;
+        self.person = Person::default();
         self.generation += 1;
         if let Some(worker) = &self.worker {
             worker.restart();
