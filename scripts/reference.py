@@ -116,10 +116,14 @@ class Reference:
                 presence = t.presence.value_nick
                 names.append(f"`{t.name_template}` ({t.direction.value_nick}, {presence})")
             lines += [("Pad " if len(names) == 1 else "Pads ") + ", ".join(names) + ":", "", "```text", caps, "```", ""]
+        by_type: dict[str, list] = {}
         for template in factory.create(None).get_pad_template_list():
-            gtype = template.props.gtype
-            if gtype.name not in ("GstPad", "void", "invalid"):
-                lines += self.properties(gtype, f" of pad `{template.props.name_template}`")
+            if template.props.gtype.name not in ("GstPad", "void", "invalid"):
+                by_type.setdefault(template.props.gtype.name, []).append(template)
+        for templates in by_type.values():
+            names = ", ".join(f"`{t.props.name_template}`" for t in templates)
+            of = (" of pad " if len(templates) == 1 else " of pads ") + names
+            lines += self.properties(templates[0].props.gtype, of)
         return lines
 
     def caps(self, caps) -> str:

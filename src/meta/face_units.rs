@@ -152,16 +152,15 @@ impl UnitOrder {
         }
     }
 
-    /// Of the faces on `buffer` that were seen up to `latest` the one with the lowest track
-    /// id, which has been followed longest.
-    pub(crate) fn first_face(
+    /// The faces on `buffer` that were seen up to `latest`.
+    pub(crate) fn faces(
         &self,
         buffer: &gst::BufferRef,
         latest: Option<ClockTime>,
-    ) -> Option<FaceUnits> {
-        let faces = structures(buffer, |s| self.read(s)).into_iter();
-        let believed = faces.filter(|f| latest.is_none_or(|latest| f.time <= latest));
-        believed.min_by_key(|f| f.track_id)
+    ) -> Vec<FaceUnits> {
+        let mut faces = structures(buffer, |s| self.read(s));
+        faces.retain(|f| latest.is_none_or(|latest| f.time <= latest));
+        faces
     }
 
     fn read(&self, s: &gst::StructureRef) -> Option<FaceUnits> {
@@ -231,7 +230,7 @@ mod tests {
         // no blendshape.
         let want = |names: &[&str]| {
             let order = UnitOrder::new(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
-            order.first_face(buf, None).expect("a face")
+            order.faces(buf, None).remove(0)
         };
         let face = want(&["mouthSmileRight", "jawOpen"]);
         assert_eq!((face.time, face.confidence, face.track_id), (time, 0.75, 9));
@@ -260,7 +259,7 @@ mod tests {
         let short = gst::Buffer::from_slice([0u8; 7]);
         meta.mut_structure().set(PACKED, short);
         let order = UnitOrder::new(&["jawOpen".to_string()]);
-        assert_eq!(order.first_face(buf, None).expect("a face").values, [0.25]);
+        assert_eq!(order.faces(buf, None).remove(0).values, [0.25]);
     }
 
     /// Prints what marking a frame and reading it costs, against writing and reading names.
@@ -293,7 +292,7 @@ mod tests {
                     assert_eq!(values.len(), names.len());
                 } else {
                     FaceUnitsMeta::attach_blendshapes(buf, time, 1.0, 1, &values).expect("known");
-                    let face = order.first_face(buf, None).expect("a face");
+                    let face = order.faces(buf, None).remove(0);
                     assert_eq!(face.values.len(), names.len());
                 }
                 *took += start.elapsed();

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
+use super::state::State;
+use super::worker::{self, Plan, Worker};
 /**
  * SECTION:element-mvpfusion
  *
@@ -24,9 +26,7 @@
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::physio;
-use super::state::{PhysioPad, State};
-use super::worker::{self, Plan, Worker};
+use super::{physio, request};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::meta::UnitOrder;
 use gst::ClockTime;
@@ -160,6 +160,7 @@ impl MvpFusion {
             for physio in physio_pads.values_mut() {
                 physio.restart();
                 physio.stream = None;
+                physio.refused = false;
                 physio.has_segment = false;
             }
             *state = State {
@@ -298,6 +299,7 @@ impl ObjectSubclass for MvpFusion {
     const NAME: &'static str = "GstMvpFusion";
     type Type = super::MvpFusion;
     type ParentType = gst::Element;
+    type Interfaces = (gst::ChildProxy,);
 
     fn with_class(klass: &Self::Class) -> Self {
         let template = |name| {
@@ -512,7 +514,6 @@ impl ElementImpl for MvpFusion {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             use gst::{PadDirection, PadPresence, PadTemplate};
             let video = gst::Caps::builder("video/x-raw").any_features().build();
-            let physio = physio::template_caps();
             let new = |name: &str, direction, presence, caps: &gst::Caps| {
                 PadTemplate::new(name, direction, presence, caps)
                     .expect("a fixed name and direction")
@@ -521,8 +522,15 @@ impl ElementImpl for MvpFusion {
                 new("sink", PadDirection::Sink, PadPresence::Always, &video),
                 new("src", PadDirection::Src, PadPresence::Always, &video),
             ];
-            for name in ["ecg", "eda", "ppg", "physio_%s"] {
-                templates.push(new(name, PadDirection::Sink, PadPresence::Request, &physio));
+            for name in request::FIXED.into_iter().chain(["physio_%s"]) {
+                let template = PadTemplate::with_gtype(
+                    name,
+                    PadDirection::Sink,
+                    PadPresence::Request,
+                    &physio::template_caps(name),
+                    super::MvpFusionPad::static_type(),
+                );
+                templates.push(template.expect("a fixed name and direction"));
             }
             templates
         });
@@ -535,108 +543,11 @@ impl ElementImpl for MvpFusion {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let pad_name = match (template.name_template(), name) {
-            ("physio_%s", Some(name)) if name.len() > "physio_".len() => name.to_string(),
-            ("physio_%s", _) => {
-                gst::error!(
-                    CAT,
-                    imp = self,
-                    "physio_%s needs the name of a signal: physio_resp"
-                );
-                return None;
-            }
-            (fixed, _) => fixed.to_string(),
-        };
-        let modality = pad_name
-            .strip_prefix("physio_")
-            .unwrap_or(&pad_name)
-            .to_string();
-        if modality == "video" {
-            gst::element_imp_warning!(
-                self,
-                gst::CoreError::Pad,
-                ("no pad {pad_name}: video is the film, which comes to the pad sink; expected the \
-                  name of a physiological signal, such as physio_resp")
-            );
-            return None;
-        }
-        {
-            let mut state = self.state();
-            if state.physio_pads.contains_key(&modality) {
-                drop(state);
-                gst::element_imp_warning!(
-                    self,
-                    gst::CoreError::Pad,
-                    ("the signal {modality} has a pad already; expected one stream for each signal")
-                );
-                return None;
-            }
-            state
-                .physio_pads
-                .insert(modality.clone(), PhysioPad::default());
-            state.live = None;
-        }
-        let (m1, m2) = (modality.clone(), modality.clone());
-        let pad = gst::Pad::builder_from_template(template)
-            .name(pad_name)
-            .chain_function(move |pad, parent, buffer| {
-                Self::catch_panic_pad_function(
-                    parent,
-                    || Err(gst::FlowError::Error),
-                    |imp| imp.physio_chain(pad, &m1, buffer),
-                )
-            })
-            .event_function(move |pad, parent, event| {
-                Self::catch_panic_pad_function(
-                    parent,
-                    || false,
-                    |imp| imp.physio_event(pad, &m2, &event),
-                )
-            })
-            // Physiology is not passed to the source pad.
-            .iterate_internal_links_function(|_, _| gst::Iterator::from_vec(vec![]))
-            .build();
-        let weak = self.obj().downgrade();
-        pad.connect_unlinked(move |_, _| {
-            // A frame may be waiting for samples that do not come any more.
-            if let Some(element) = weak.upgrade() {
-                // Whoever looked before and is about to wait must not miss it.
-                drop(element.imp().state());
-                element.imp().changed.notify_all();
-            }
-        });
-        self.with_physio_pad(&modality, |physio| physio.pad = Some(pad.clone()));
-        // A pad that is added to a running element has to be activated here.
-        if self.obj().current_state() > gst::State::Ready && pad.set_active(true).is_err() {
-            gst::warning!(CAT, imp = self, "pad {modality} could not be activated");
-        }
-        match self.obj().add_pad(&pad) {
-            Ok(()) => {
-                gst::debug!(CAT, obj = pad, "added for the signal {modality}");
-                Some(pad)
-            }
-            Err(e) => {
-                gst::error!(CAT, imp = self, "{e}");
-                self.state().physio_pads.remove(&modality);
-                None
-            }
-        }
+        self.new_physio_pad(template, name)
     }
 
     fn release_pad(&self, pad: &gst::Pad) {
-        let name = pad.name();
-        let modality = name.strip_prefix("physio_").unwrap_or(&name);
-        {
-            let mut state = self.state();
-            state.physio_pads.remove(modality);
-            state.live = None;
-        }
-        self.changed.notify_all();
-        gst::debug!(CAT, obj = pad, "released");
-        let _ = pad.set_active(false);
-        if let Err(e) = self.obj().remove_pad(pad) {
-            gst::warning!(CAT, imp = self, "{e}");
-        }
+        self.release_physio_pad(pad);
     }
 
     fn change_state(

@@ -2,10 +2,14 @@
 use gst::{glib, prelude::*};
 
 mod branch_seek;
+mod declared;
 mod imp;
 mod pace;
+mod person;
 mod physio;
 mod physio_pad;
+mod request;
+mod request_pad;
 mod seeking;
 mod state;
 mod video;
@@ -13,7 +17,13 @@ mod worker;
 
 glib::wrapper! {
     pub struct MvpFusion(ObjectSubclass<imp::MvpFusion>)
-        @extends gst::Element, gst::Object;
+        @extends gst::Element, gst::Object,
+        @implements gst::ChildProxy;
+}
+
+glib::wrapper! {
+    pub struct MvpFusionPad(ObjectSubclass<request_pad::RequestPad>)
+        @extends gst::Pad, gst::Object;
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Caps of the physiology pads, and samples from the bytes of a buffer.
 
+use super::declared::{self, Declared};
+use super::request_pad::Wish;
+
 /// The sample format of a physiology stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -66,8 +69,8 @@ impl Format {
     }
 }
 
-/// Caps of the pad templates.
-pub(super) fn template_caps() -> gst::Caps {
+/// What a physiology pad accepts when it is linked by name: streams of any type.
+pub(super) fn accepted_caps() -> gst::Caps {
     let formats =
         |extra: Option<&'static str>| gst::List::new(Format::COMMON.into_iter().chain(extra));
     gst::Caps::builder_full()
@@ -96,6 +99,51 @@ pub(super) fn template_caps() -> gst::Caps {
         .build()
 }
 
+/// Caps of the template of pad `name`: where a link names no pad, the type decides which
+/// template is taken. A stream of no type fits all of them.
+pub(super) fn template_caps(name: &str) -> gst::Caps {
+    let mut caps = accepted_caps();
+    if !name.contains('%') {
+        for structure in caps.make_mut().iter_mut() {
+            structure.set("stream-type", gst::List::new(declared::stream_types(name)));
+        }
+    }
+    caps
+}
+
+/// Why caps cannot be read as a signal.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Refusal {
+    /// There is no telling which channel it is, or the samples cannot be read.
+    Unreadable(String),
+    /// What the stream declares is another thing.
+    Contradiction(String),
+    /// It is in a unit that the signal cannot be measured in.
+    Unit(String),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Unreadable(text) | Self::Contradiction(text) | Self::Unit(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self::Unreadable(text)
+    }
+}
+
+/// Why a channel is the signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    Only,
+    Label,
+    Unit,
+    User,
+}
+
 /// How to read one signal from the buffers of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stream {
@@ -103,6 +151,7 @@ pub(super) struct Stream {
     channels: usize,
     /// Which channel is the signal.
     channel: usize,
+    chosen: Chosen,
     /// Nominal rate in Hz, 0 for an irregular stream.
     pub(super) rate: f64,
     /// The channel's unit, where the caps name one.
@@ -110,12 +159,18 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Reads caps for the signal `modality`.
+    /// Reads caps for the signal `modality`, as the user wishes.
     ///
     /// # Errors
-    /// A text for users: what was expected, what was found, what to do.
-    pub(super) fn from_caps(caps: &gst::CapsRef, modality: &str) -> Result<Self, String> {
-        let s = caps.structure(0).ok_or("the caps are empty")?;
+    /// A text for users: what was found, what was expected.
+    pub(super) fn from_caps(
+        caps: &gst::CapsRef,
+        modality: &str,
+        wish: &Wish,
+    ) -> Result<Self, Refusal> {
+        let s = caps
+            .structure(0)
+            .ok_or_else(|| "the caps are empty".to_string())?;
         let format = s.get::<&str>("format").map_err(|e| e.to_string())?;
         let format = Format::from_caps(format)
             .ok_or_else(|| format!("sample format {format} is not one that can be read"))?;
@@ -128,22 +183,35 @@ impl Stream {
             Ok(rate) => f64::from(rate.numer()) / f64::from(rate.denom()),
             Err(_) => f64::from(s.get::<i32>("rate").map_err(|e| e.to_string())?),
         };
-        let list = |field: &str| -> Vec<String> {
-            let text = s.get::<&str>(field).unwrap_or_default();
-            text.split(',').map(|l| l.trim().to_string()).collect()
+        let text = |field: &str| s.get::<&str>(field).unwrap_or_default();
+        let list = |field: &str| -> Vec<&str> { text(field).split(',').map(str::trim).collect() };
+        let (labels, units) = (list("channel-labels"), list("units"));
+        let wanted = wish.channel.as_deref();
+        let (channel, chosen) = choose_channel(channels, &labels, &units, modality, wanted)?;
+        let of = |texts: &[&str]| texts.get(channel).copied().unwrap_or_default().to_string();
+        let (label, unit) = (of(&labels), of(&units));
+        let declared = Declared {
+            stream_type: text("stream-type"),
+            label: &label,
+            unit: &unit,
+            picked: chosen == Chosen::User && channels > 1,
+            audio: (s.name() == "audio/x-raw").then_some(rate),
         };
-        let labels = list("channel-labels");
-        let channel = choose_channel(channels, &labels, modality)?;
-        let unit = list("units")
-            .into_iter()
-            .nth(channel)
-            .filter(|u| !u.is_empty());
+        if !wish.force {
+            if let Some(text) = declared.contradiction(modality) {
+                return Err(Refusal::Contradiction(text));
+            }
+            if let Some(text) = declared.wrong_unit(modality) {
+                return Err(Refusal::Unit(text));
+            }
+        }
         Ok(Self {
             format,
             channels,
             channel,
+            chosen,
             rate: rate.max(0.0),
-            unit,
+            unit: Some(unit).filter(|u| !u.is_empty()),
         })
     }
 
@@ -152,11 +220,18 @@ impl Stream {
         let s = caps.structure(0);
         let field = |name| s.and_then(|s| s.get::<&str>(name).ok()).unwrap_or("none");
         let labels = field("channel-labels");
-        let why = match self.channels {
-            1 => "the only one".to_string(),
-            n => format!(
-                "the only one of {n} whose label contains {}",
-                words(modality).collect::<Vec<_>>().join(" or ")
+        let why = match self.chosen {
+            Chosen::Only => "the only one".to_string(),
+            Chosen::User => "the pad's property channel says so".to_string(),
+            Chosen::Unit => format!("the only one of {} in a unit of conductance", self.channels),
+            Chosen::Label => format!(
+                "the only one of {} whose label contains {}",
+                self.channels,
+                declared::names(modality)
+                    .into_iter()
+                    .take(4)
+                    .collect::<Vec<_>>()
+                    .join(" or ")
             ),
         };
         format!(
@@ -194,56 +269,60 @@ impl Stream {
     }
 }
 
-/// What the label of a signal's channel may contain: its name, and names in common use.
-fn words(modality: &str) -> impl Iterator<Item = &str> {
-    let others: &[&str] = match modality {
-        "eda" => &["gsr", "scr", "scl"],
-        "ecg" => &["ekg"],
-        "ppg" => &["bvp", "pleth"],
-        _ => &[],
+/// The channel that the user names, else the only one that can be the signal.
+fn choose_channel(
+    channels: usize,
+    labels: &[&str],
+    units: &[&str],
+    modality: &str,
+    wanted: Option<&str>,
+) -> Result<(usize, Chosen), String> {
+    let those = |texts: &[&str], fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
+        (0..channels.min(texts.len()))
+            .filter(|i| fits(texts[*i]))
+            .collect()
     };
-    std::iter::once(modality).chain(others.iter().copied())
-}
-
-fn choose_channel(channels: usize, labels: &[String], modality: &str) -> Result<usize, String> {
+    let listed = match labels.iter().all(|l| l.is_empty()) {
+        true => "no labels".into(),
+        false => format!("labels {}", labels.join(", ")),
+    };
+    if let Some(wanted) = wanted.map(str::trim) {
+        // As in lslsrc, a comma inside a label is a semicolon in caps.
+        let label = wanted.replace(',', ";");
+        let named = those(labels, &|l| l.eq_ignore_ascii_case(&label));
+        return match (&named[..], wanted.parse().ok().filter(|i| *i < channels)) {
+            ([one], _) => Ok((*one, Chosen::User)),
+            ([], Some(index)) => Ok((index, Chosen::User)),
+            (several, _) => Err(format!(
+                "the property channel names '{wanted}'; the stream has {} such channels ({listed}). \
+                 Expected the label of one, or an index from 0 to {}",
+                several.len(),
+                channels - 1
+            )),
+        };
+    }
     if channels == 1 {
-        return Ok(0);
+        return Ok((0, Chosen::Only));
     }
-    let fits = |label: &String| {
-        let label = label.to_lowercase();
-        words(modality).any(|w| label.contains(w))
-    };
-    let found: Vec<usize> = (0..channels.min(labels.len()))
-        .filter(|i| fits(&labels[*i]))
-        .collect();
+    let found = those(labels, &|l| declared::says(l, modality));
     match found[..] {
-        [one] => Ok(one),
-        _ => Err(format!(
-            "the stream has {channels} channels ({}) and {} of them is called {modality}; \
-             expected one channel. Choose it with lslsrc channels=LABEL-OR-INDEX",
-            if labels.iter().all(String::is_empty) {
-                "no labels".into()
-            } else {
-                labels.join(", ")
-            },
-            if found.is_empty() {
-                "none"
-            } else {
-                "more than one"
-            },
-        )),
+        [one] => return Ok((one, Chosen::Label)),
+        [] if modality == "eda" => {
+            if let [one] = those(units, &declared::is_conductance)[..] {
+                return Ok((one, Chosen::Unit));
+            }
+        }
+        _ => {}
     }
-}
-
-/// A warning where the unit is not one that the network takes.
-pub(super) fn unit_warning(modality: &str, unit: &str) -> Option<String> {
-    let resistance = unit.to_lowercase().contains("ohm") || unit.contains('Ω');
-    (modality == "eda" && resistance).then(|| {
-        format!(
-            "the stream is in {unit}, a resistance; the network expects conductance in microsiemens \
-             (1000 / kOhm). Nothing is converted"
-        )
-    })
+    Err(format!(
+        "the stream has {channels} channels ({listed}) and {} of them is called {modality}; \
+         expected one channel",
+        if found.is_empty() {
+            "none"
+        } else {
+            "more than one"
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -258,13 +337,14 @@ mod tests {
             .field("channels", channels)
             .field("rate", gst::Fraction::new(256, 5))
             .field("channel-labels", labels)
-            .field("units", "a,b,c")
+            .field("units", "a,b,uS")
             .build()
     }
 
     #[test]
     fn the_channel_with_the_name_is_taken() {
-        let s = Stream::from_caps(&caps(3, "count,GSR,temp", "S16LE"), "eda").expect("caps");
+        let s = Stream::from_caps(&caps(3, "count,GSR,temp", "S16LE"), "eda", &Wish::default())
+            .expect("caps");
         assert_eq!((s.rate, s.unit.as_deref()), (51.2, Some("b")));
         let bytes: Vec<u8> = [1i16, -2, 3, 4, 500, 6]
             .iter()
@@ -278,35 +358,87 @@ mod tests {
     #[test]
     fn the_choice_is_explained() {
         let caps = caps(3, "count,GSR,temp", "S16LE");
-        let s = Stream::from_caps(&caps, "eda").expect("caps");
+        let s = Stream::from_caps(&caps, "eda", &Wish::default()).expect("caps");
         let text = s.describe(&caps, "eda");
         for part in ["channel 1 (GSR)", "of 3", "eda or gsr", "unit b", "51.2 Hz"] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
 
+    fn chosen(labels: &str, modality: &str, channel: Option<&str>) -> Result<usize, String> {
+        let wish = Wish {
+            channel: channel.map(Into::into),
+            force: false,
+        };
+        let stream = Stream::from_caps(&caps(3, labels, "F32LE"), modality, &wish);
+        stream.map(|s| s.channel).map_err(|e| e.to_string())
+    }
+
     #[test]
     fn a_channel_is_never_guessed() {
-        for labels in ["", "a,b,c", "eda left,eda right,temp"] {
-            let e = Stream::from_caps(&caps(3, labels, "F32LE"), "eda").expect_err(labels);
+        for labels in ["", "a,b,c", "ppg left,ppg right,temp"] {
+            let e = chosen(labels, "ppg", None).expect_err(labels);
             assert!(
-                e.contains("3 channels") && e.contains("lslsrc channels"),
+                e.contains("3 channels") && e.contains("expected one"),
                 "{e}"
             );
         }
+        // Conductance is of the skin.
+        assert_eq!(chosen("a,b,c", "eda", None), Ok(2));
+        assert!(chosen("eda left,eda right,temp", "eda", None).is_err());
+    }
+
+    #[test]
+    fn the_user_names_a_channel() {
+        for (labels, wanted, found) in [
+            ("a,b,c", "b", Some(1)),
+            ("a,B,c", "b", Some(1)),
+            ("", "1", Some(1)),
+            ("1,0,x", "1", Some(0)),
+            ("a,b,c", "3", None),
+            ("a,b,c", "-1", None),
+            ("a,b,c", "d", None),
+            ("a,a,c", "a", None),
+            ("x;y,b,c", "x,y", Some(0)),
+        ] {
+            let got = chosen(labels, "resp", Some(wanted));
+            match found {
+                Some(index) => assert_eq!(got, Ok(index), "{labels} {wanted}"),
+                None => {
+                    let e = got.expect_err(wanted);
+                    assert!(e.contains("'") && e.contains("0 to 2"), "{e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn force_overrules_a_contradiction_and_nothing_else() {
+        let force = Wish {
+            force: true,
+            ..Wish::default()
+        };
+        let mut caps = caps(1, "", "F32LE");
+        caps.make_mut().set("stream-type", "ECG");
+        let refused = Stream::from_caps(&caps, "eda", &Wish::default());
+        assert!(
+            matches!(refused, Err(Refusal::Contradiction(_))),
+            "{refused:?}"
+        );
+        assert!(Stream::from_caps(&caps, "eda", &force).is_ok());
+        caps.make_mut().set("channels", 3);
+        let refused = Stream::from_caps(&caps, "ppg", &force);
+        assert!(
+            matches!(refused, Err(Refusal::Unreadable(_))),
+            "{refused:?}"
+        );
     }
 
     #[test]
     fn every_format_of_the_template_is_read() {
         for name in Format::COMMON.into_iter().chain(["S64LE"]) {
-            let s = Stream::from_caps(&caps(1, "", name), "ecg").expect(name);
+            let s = Stream::from_caps(&caps(1, "", name), "ecg", &Wish::default()).expect(name);
             assert_eq!(s.samples(&[0; 8]).next(), Some(0.0), "{name}");
         }
-    }
-
-    #[test]
-    fn resistance_is_warned_of() {
-        assert!(unit_warning("eda", "kOhms").is_some());
-        assert!(unit_warning("eda", "uS").is_none());
     }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The physiology pads: buffers, gaps, caps and flushes.
 
+use super::MvpFusionPad;
 use super::imp::{CAT, MvpFusion};
-use super::physio::{self, Stream};
+use super::physio::{self, Refusal, Stream};
 use super::state::{PhysioPad, State};
 use crate::common;
 use gst::ClockTime;
@@ -38,6 +39,19 @@ impl MvpFusion {
                 .ok_or(gst::FlowError::Flushing)?;
             if eos {
                 return Ok(gst::FlowSuccess::Ok);
+            }
+            if physio.refused {
+                // Frames that wait must not wait for samples that are not read.
+                let end = buffer
+                    .pts()
+                    .map(|t| t + buffer.duration().unwrap_or_default());
+                let segment = physio.segment.as_ref().ok_or(gst::FlowError::Error)?;
+                let end = segment.to_running_time(end).map(ClockTime::nseconds);
+                drop(state);
+                return match end {
+                    Some(end) => self.advance(pad, name, end),
+                    None => Ok(gst::FlowSuccess::Ok),
+                };
             }
             let stream = physio.stream.clone().ok_or(gst::FlowError::NotNegotiated)?;
             let segment = physio.segment.as_ref().ok_or(gst::FlowError::Error)?;
@@ -288,28 +302,52 @@ impl MvpFusion {
         self.state().physio_pads.get_mut(name).map(f)
     }
 
-    fn physio_caps(&self, pad: &gst::Pad, name: &str, caps: &gst::CapsRef) -> bool {
-        let stream = match Stream::from_caps(caps, name) {
-            Ok(stream) => stream,
-            Err(reason) => {
-                gst::element_imp_error!(self, gst::StreamError::Format, ("pad {name}: {reason}"));
-                return false;
+    pub(super) fn physio_query(
+        pad: &MvpFusionPad,
+        parent: Option<&gst::Object>,
+        query: &mut gst::QueryRef,
+    ) -> bool {
+        match query.view_mut() {
+            // The template's types are for links that name no pad.
+            gst::QueryViewMut::Caps(q) => {
+                let caps = physio::accepted_caps();
+                let caps = match q.filter() {
+                    Some(filter) => {
+                        filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First)
+                    }
+                    None => caps,
+                };
+                q.set_result(&caps);
+                true
             }
-        };
-        let warning = stream
-            .unit
-            .as_deref()
-            .and_then(|unit| physio::unit_warning(name, unit));
-        if let Some(warning) = warning {
-            gst::element_imp_warning!(self, gst::StreamError::Format, ("pad {name}: {warning}"));
+            gst::QueryViewMut::AcceptCaps(q) => {
+                let fits = q.caps().is_subset(&physio::accepted_caps());
+                q.set_result(fits);
+                true
+            }
+            _ => gst::Pad::query_default(pad, parent, query),
         }
-        let inputs = {
+    }
+
+    fn physio_caps(&self, pad: &gst::Pad, name: &str, caps: &gst::CapsRef) -> bool {
+        let wish = pad.downcast_ref::<MvpFusionPad>();
+        let wish = wish.map(|p| p.imp().wish()).unwrap_or_default();
+        let stream = match Stream::from_caps(caps, name, &wish) {
+            Ok(stream) => stream,
+            Err(refusal) => return self.refuse_caps(pad, name, &refusal),
+        };
+        let (inputs, again) = {
             let mut state = self.state();
+            let mut again = false;
             if let Some(physio) = state.physio_pads.get_mut(name) {
                 physio.stream = Some(stream.clone());
+                again = std::mem::take(&mut physio.refused);
             }
-            state.inputs.clone()
+            (state.inputs.clone(), again)
         };
+        if again {
+            gst::info!(CAT, obj = pad, "the stream fits again: {name} is read");
+        }
         if let Some(inputs) = inputs {
             match inputs.signal(name) {
                 Some(mut track) => {
@@ -333,6 +371,55 @@ impl MvpFusion {
                 ),
             }
         }
+        true
+    }
+
+    /// Says why caps are not read. A stream that cannot be the signal at all is an error at
+    /// first; later, and for its unit, the signal is masked and the rest goes on.
+    fn refuse_caps(&self, pad: &gst::Pad, name: &str, refusal: &Refusal) -> bool {
+        let (element, pad_name) = (self.obj().name(), pad.name());
+        let remedy = match refusal {
+            Refusal::Unreadable(_) => format!(
+                "Name the channel: {pad_name}::channel=LABEL-OR-INDEX at the element {element}, or the \
+                 property channel of its pad {pad_name}"
+            ),
+            Refusal::Contradiction(_) => format!(
+                "Link the right stream to {element}.{pad_name}, or this one to the pad of its signal; \
+                 {pad_name}::force=true at the element takes it all the same"
+            ),
+            Refusal::Unit(_) => format!(
+                "Let the device send another unit; {pad_name}::force=true at the element {element} \
+                 takes it all the same"
+            ),
+        };
+        let inputs = {
+            let mut state = self.state();
+            let inputs = state.inputs.clone();
+            let physio = state.physio_pads.get_mut(name);
+            physio
+                .filter(|p| p.stream.is_some() || p.refused || matches!(refusal, Refusal::Unit(_)))
+                .map(|physio| {
+                    physio.refused = true;
+                    inputs
+                })
+        };
+        let Some(inputs) = inputs else {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("pad {pad_name}: {refusal}. {remedy}")
+            );
+            return false;
+        };
+        if let Some(mut track) = inputs.as_ref().and_then(|i| i.signal(name)) {
+            track.cut();
+        }
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Format,
+            ("pad {pad_name}: {refusal}. Until a stream comes that fits, {name} is masked and the \
+                 rest goes on. {remedy}")
+        );
         true
     }
 }

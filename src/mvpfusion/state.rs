@@ -3,6 +3,7 @@
 
 use super::branch_seek::BranchSeek;
 use super::pace::Pace;
+use super::person::Person;
 use super::physio::Stream;
 use super::worker::{Answered, Shared, Worker};
 use crate::common::Sync;
@@ -26,6 +27,8 @@ pub(super) struct PhysioPad {
     pub(super) pad: Option<gst::Pad>,
     pub(super) segment: Option<gst::FormattedSegment<ClockTime>>,
     pub(super) stream: Option<Stream>,
+    /// The caps that came last do not fit: what comes is not read.
+    pub(super) refused: bool,
     /// Running time (ns) up to which every sample has come.
     pub(super) progress: u64,
     /// Running time (ns) up to which no later sample changes a grid value.
@@ -48,6 +51,7 @@ impl PhysioPad {
         *self = Self {
             pad: self.pad.take(),
             stream: self.stream.take(),
+            refused: self.refused,
             has_segment: self.has_segment,
             ..Self::default()
         };
@@ -90,6 +94,9 @@ pub(super) struct State {
     pub(super) inputs: Option<Arc<Inputs>>,
     /// The face units that the network takes.
     pub(super) units: Option<Arc<UnitOrder>>,
+    pub(super) person: Person,
+    /// It has been said that there are several faces.
+    pub(super) faces_told: bool,
     /// Length of a hop in nanoseconds.
     pub(super) hop: u64,
     pub(super) settle: u64,
@@ -155,6 +162,7 @@ impl State {
         self.last_hop = last;
         self.result = None;
         self.traces = None;
+        self.person = Person::default();
         self.generation += 1;
         if let Some(worker) = &self.worker {
             worker.restart();

@@ -127,15 +127,61 @@ impl MvpFusion {
         Ok(())
     }
 
-    /// Gives the units of the face that has been followed longest to the video track.
-    /// `time` is the frame's running time.
+    /// Gives the units of the face that is followed to the video track. `time` is the
+    /// frame's running time.
     fn take_units(&self, inputs: &Inputs, buffer: &gst::BufferRef, time: Option<u64>) {
         let order = self.state().units.clone();
         // The units may be of an earlier frame, whose timestamp may have been a wrong one.
         let latest = time.map(|t| ClockTime::from_nseconds(t.saturating_add(pace::NEAR)));
-        if let Some(face) = order.and_then(|o| o.first_face(buffer, latest)) {
+        let faces = order.map(|o| o.faces(buffer, latest)).unwrap_or_default();
+        if faces.is_empty() {
+            return;
+        }
+        let ids: Vec<_> = faces
+            .iter()
+            .map(|f| (f.track_id, f.time.nseconds()))
+            .collect();
+        let several = ids.iter().any(|f| f.0 != ids[0].0);
+        let (choice, tell) = {
+            let mut state = self.state();
+            let choice = state.person.choose(&ids);
+            let tell = several && !std::mem::replace(&mut state.faces_told, several);
+            (choice, tell)
+        };
+        if let Some(choice) = choice {
+            let face = &faces[choice.index];
             let mut video = inputs.video();
+            if choice.changed {
+                video.change_face(face.time.nseconds());
+            }
             video.push(face.time.nseconds(), face.confidence, &face.values);
+            drop(video);
+            if choice.changed {
+                gst::info!(
+                    CAT,
+                    imp = self,
+                    "track {} takes the place of the face before: its window begins at {}",
+                    face.track_id,
+                    face.time
+                );
+            }
+        }
+        if tell {
+            let tracks: Vec<_> = ids.iter().map(|f| f.0.to_string()).collect();
+            let taken = choice.map_or("none of them".into(), |c| {
+                format!("track {}", faces[c.index].track_id)
+            });
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                (
+                    "there are {} faces in the picture, tracks {}: the answers are of {taken}, the one \
+                     that was followed first, until it has gone for 2 s. Expected one face: keep \
+                     others out of the picture, or set max-faces=1 at facetrack",
+                    faces.len(),
+                    tracks.join(", ")
+                )
+            );
         }
     }
 

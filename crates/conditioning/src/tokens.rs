@@ -53,6 +53,11 @@ impl TokenRing {
         }
     }
 
+    /// How many chunks it holds.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
     fn slot(&self, chunk: u64) -> usize {
         (chunk % self.chunks.len() as u64) as usize
     }

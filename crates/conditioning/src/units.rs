@@ -86,6 +86,11 @@ impl UnitsGrid {
         Self::new(self.spec.clone())
     }
 
+    /// What comes next is of another face: no row is made of both.
+    pub fn cut(&mut self) {
+        self.resampler.cut();
+    }
+
     /// What the grid was made for.
     pub fn spec(&self) -> &UnitsSpec {
         &self.spec

@@ -94,6 +94,8 @@ enum Modality {
 /// The state of all modalities in a window.
 struct Survey {
     face: ModalityState,
+    /// The first chunk that holds nothing of a face before this one.
+    face_begins: u64,
     /// In the order of the tracks in [`Inputs`].
     body: Vec<ModalityState>,
     warming_up: bool,
@@ -245,6 +247,12 @@ impl Estimator {
             stream
                 .ring
                 .window(end, &mut stream.tokens, &mut stream.valid);
+            if stream.source.is_face() {
+                stream.mask_before(
+                    survey.face_begins.saturating_sub(start) as usize,
+                    end - start,
+                );
+            }
             if stream.source.is_masked(masked) {
                 stream.valid.fill(0.0);
             }
@@ -317,21 +325,30 @@ impl Estimator {
     fn survey(&self, start: u64, end: u64) -> Survey {
         let chunk = self.bundle.chunk();
         let duration = self.bundle.window().duration;
-        let share = |ring: &GridRing, rate: f64| {
+        let share = |ring: &GridRing, rate: f64, begins: u64| {
             let points = (duration * rate).round() as usize;
-            let first = Grid::new(rate).ceil(end * chunk) as i64 - points as i64;
-            ring.count(first, points) as f64 / points.max(1) as f64
+            let grid = Grid::new(rate);
+            let after = grid.ceil(end * chunk) as i64;
+            let first = after - points as i64;
+            let first = match begins {
+                0 => first,
+                begins => first.max(grid.ceil(begins) as i64),
+            };
+            let held = ring.count(first, (after - first).max(0) as usize);
+            held as f64 / points.max(1) as f64
         };
         let mut first = u64::MAX;
-        let face = {
+        let (face, face_begins) = {
             let mut video = self.inputs.video();
             video.close(end * chunk);
             first = first.min(video.first.unwrap_or(u64::MAX));
-            ModalityState {
+            let begins = video.begins(end * chunk);
+            let face = ModalityState {
                 name: "video".into(),
-                coverage: share(&video.ring, self.bundle.video().rate),
-                quality: video.tally.quality(start, end),
-            }
+                coverage: share(&video.ring, self.bundle.video().rate, begins),
+                quality: video.tally.quality(start.max(begins / chunk), end),
+            };
+            (face, begins.div_ceil(chunk))
         };
         let body = self.inputs.names().iter().enumerate().map(|(i, name)| {
             let mut track = self.inputs.track(i);
@@ -340,13 +357,14 @@ impl Estimator {
             first = first.min(lane.first.unwrap_or(u64::MAX));
             ModalityState {
                 name: name.clone(),
-                coverage: share(&lane.ring, lane.spec.rate),
+                coverage: share(&lane.ring, lane.spec.rate, 0),
                 quality: track.tally.quality(start, end),
             }
         });
         let body = body.collect();
         Survey {
             face,
+            face_begins,
             body,
             warming_up: end * chunk < first.saturating_add(nanoseconds(duration)),
         }
@@ -362,7 +380,13 @@ impl Estimator {
                     continue;
                 }
                 let at = Grid::new(stream.rate).ceil(chunk * chunk_length) as i64;
-                if !stream.gather(&self.inputs, at, min_share) {
+                if !stream.gather(
+                    &self.inputs,
+                    at,
+                    chunk * chunk_length,
+                    chunk_length,
+                    min_share,
+                ) {
                     stream.ring.store(chunk, None);
                     continue;
                 }
@@ -383,9 +407,30 @@ impl Estimator {
 }
 
 impl TokenStream {
-    /// Copies the chunk whose first grid point is `at`, with its context, into the encoder's
-    /// input. Whether its coverage is at least `min_share`.
-    fn gather(&mut self, inputs: &Inputs, at: i64, min_share: f64) -> bool {
+    /// Empties the first `before` of the window's `chunks` chunks.
+    fn mask_before(&mut self, before: usize, chunks: u64) {
+        let held = self.ring.chunks();
+        // A window that begins before time zero has fewer chunks than the ring.
+        let lead = held.saturating_sub(chunks as usize);
+        let before = match before {
+            0 => return,
+            before => (lead + before).min(held),
+        };
+        let (flags, numbers) = (self.valid.len() / held, self.tokens.len() / held);
+        self.valid[..before * flags].fill(0.0);
+        self.tokens[..before * numbers].fill(0.0);
+    }
+
+    /// Copies the chunk that begins at `start` (ns), whose first grid point is `at`, with its
+    /// context, into the encoder's input. Whether its coverage is at least `min_share`.
+    fn gather(
+        &mut self,
+        inputs: &Inputs,
+        at: i64,
+        start: u64,
+        length: u64,
+        min_share: f64,
+    ) -> bool {
         let first = at - self.context as i64;
         let points = self.points;
         let enough = |count: usize| count > 0 && count as f64 >= min_share * points as f64;
@@ -393,6 +438,18 @@ impl TokenStream {
             Source::Face => {
                 let video = inputs.video();
                 video.ring.copy(first, &mut self.values, &mut self.flags);
+                let begins = video.begins(start + length);
+                if begins > start {
+                    return false;
+                }
+                // What an earlier face did is no context of this one.
+                if begins > 0 {
+                    let others = Grid::new(self.rate).ceil(begins) as i64 - first;
+                    let others = (others.max(0) as usize).min(self.flags.len());
+                    let width = self.values.len() / self.flags.len().max(1);
+                    self.flags[..others].fill(0.0);
+                    self.values[..others * width].fill(0.0);
+                }
                 enough(video.ring.count(at, points))
             }
             Source::Body { channels, .. } => {

@@ -231,6 +231,9 @@ fn put(ring: &mut GridRing, first: &mut Option<u64>, time: u64, k: u64, value: O
     ring.push(k, value.as_ref().map(std::slice::from_ref));
 }
 
+/// Changes of the face that are remembered: more than windows can be asked for late.
+const CHANGES: usize = 256;
+
 /// The face units of the video.
 #[derive(Debug)]
 pub struct VideoTrack {
@@ -238,6 +241,8 @@ pub struct VideoTrack {
     pub(crate) ring: GridRing,
     pub(crate) tally: Tally,
     pub(crate) first: Option<u64>,
+    /// When other faces began (ns), oldest first.
+    changes: VecDeque<u64>,
     /// Scratch memory.
     row: Vec<f32>,
 }
@@ -265,8 +270,25 @@ impl VideoTrack {
         self.tally.add(time, 1, u64::from(!good));
     }
 
+    /// From running time `time` (ns) on the face is another one: no window that ends
+    /// later holds anything from before.
+    pub fn change_face(&mut self, time: u64) {
+        self.grid.cut();
+        self.changes.push_back(time);
+        if self.changes.len() > CHANGES {
+            self.changes.pop_front();
+        }
+    }
+
+    /// When the face of a window that ends at `end` (ns) began; 0 for the first one.
+    pub(crate) fn begins(&self, end: u64) -> u64 {
+        let mut changes = self.changes.iter().rev();
+        changes.find(|c| **c < end).copied().unwrap_or(0)
+    }
+
     /// Drops all faces, as after a seek.
     pub fn flush(&mut self) {
+        self.changes.clear();
         self.grid = self.grid.restarted();
         self.ring.clear();
         self.tally.chunks.clear();
@@ -361,6 +383,7 @@ impl Inputs {
             ),
             tally: Tally::new(bundle.chunk(), chunks),
             first: None,
+            changes: VecDeque::new(),
             row: Vec::new(),
         };
         let context = |name: &String| bundle.context(name);

@@ -10,6 +10,15 @@ pub struct Network {
     streams: Vec<Session>,
     fusion: Session,
     warnings: Vec<String>,
+    /// What the bundle says of the graphs' outputs.
+    shapes: Shapes,
+}
+
+/// Shapes of the outputs. A graph that leaves a size open shows only in a run what it is.
+struct Shapes {
+    video: [usize; 3],
+    streams: Vec<[usize; 3]>,
+    classes: usize,
 }
 
 /// The outputs of the fusion graph, before calibration. All are finite.
@@ -73,13 +82,18 @@ impl Network {
         let (context, points) = video_spec.encoder.points(video_spec.rate, chunk);
         let n = context + points;
         let video = open(&video_spec.encoder.graph())?;
+        let mut shapes = Shapes {
+            video: [1, video_spec.encoder.tokens, width],
+            streams: Vec::new(),
+            classes: bundle.outputs().classes.len(),
+        };
         contract(
             &video,
             &[
                 ("units", &[1, n, video_spec.units.len()]),
                 ("valid", &[1, n]),
             ],
-            &[("tokens", &[1, video_spec.encoder.tokens, width])],
+            &[("tokens", &shapes.video)],
         )?;
 
         let mut streams = Vec::new();
@@ -87,12 +101,14 @@ impl Network {
             let (context, points) = spec.encoder.points(stream_rate(bundle, spec), chunk);
             let shape = [1, spec.channels.len(), context + points];
             let session = open(&spec.encoder.graph())?;
+            let tokens = [1, spec.encoder.tokens, width];
             contract(
                 &session,
                 &[("signal", &shape), ("valid", &shape)],
-                &[("tokens", &[1, spec.encoder.tokens, width])],
+                &[("tokens", &tokens)],
             )?;
             streams.push(session);
+            shapes.streams.push(tokens);
         }
 
         let fusion = open(&bundle.fusion().graph())?;
@@ -112,10 +128,9 @@ impl Network {
             .iter()
             .map(|(n, s)| (n.as_str(), s.as_slice()))
             .collect();
-        let classes = bundle.outputs().classes.len();
-        let class_shape = [1, classes];
+        let class_shape = [1, shapes.classes];
         let mut outputs: Vec<(&str, &[usize])> = vec![("valence", &[1, 1]), ("arousal", &[1, 1])];
-        if classes > 0 {
+        if shapes.classes > 0 {
             outputs.push(("classes", &class_shape));
         }
         contract(&fusion, &inputs, &outputs)?;
@@ -124,6 +139,7 @@ impl Network {
             streams,
             fusion,
             warnings,
+            shapes,
         })
     }
 
@@ -152,7 +168,7 @@ impl Network {
         let out = self
             .video
             .run(&[("units", &[1, n, width], units), ("valid", &[1, n], valid)])?;
-        Ok(only(out, "tokens", &self.video)?)
+        Ok(take(out, "tokens", &self.shapes.video, &self.video)?)
     }
 
     /// Tokens `[tokens, width]` of a chunk of stream `index`: `signal` and `valid`
@@ -167,7 +183,7 @@ impl Network {
         let shape = [1, channels, signal.len() / channels.max(1)];
         let session = &mut self.streams[index];
         let out = session.run(&[("signal", &shape, signal), ("valid", &shape, valid)])?;
-        Ok(only(out, "tokens", session)?)
+        Ok(take(out, "tokens", &self.shapes.streams[index], session)?)
     }
 
     /// The logits of a window; `names[i]` are the inputs for the tokens and flags of `parts[i]`.
@@ -185,35 +201,21 @@ impl Network {
             inputs.push((name, shape, part.tokens));
             inputs.push((valid_name, &shape[..2], part.valid));
         }
-        let outputs = self.fusion.run(&inputs)?;
-        let output = |name: &str| {
-            outputs
-                .iter()
-                .find(|t| t.name == name)
-                .map(|t| t.data.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
+        let mut outputs = self.fusion.run(&inputs)?;
+        let mut output = |name: &str, shape: &[usize]| {
+            let at = outputs.iter().position(|t| t.name == name);
+            let found = at.map(|at| outputs.swap_remove(at));
+            let values = take(found, name, shape, &self.fusion)?;
+            Ok::<Vec<f64>, onnx::Error>(values.into_iter().map(f64::from).collect())
         };
-        let failed = |reason: String| onnx::Error::Run {
-            model: self.fusion.name().to_string(),
-            reason,
-        };
-        let one = |name: &str| {
-            let values = output(name).unwrap_or_default();
-            match values[..] {
-                [value] if value.is_finite() => Ok(value),
-                _ => Err(failed(format!(
-                    "the output '{name}' is {values:?}, expected one finite number"
-                ))),
-            }
-        };
-        let logits = Logits {
-            valence: one("valence")?,
-            arousal: one("arousal")?,
-            classes: output("classes").unwrap_or_default(),
-        };
-        if !logits.classes.iter().all(|v| v.is_finite()) {
-            return Err(failed("the output 'classes' is not made of finite numbers".into()).into());
-        }
-        Ok(logits)
+        Ok(Logits {
+            valence: output("valence", &[1, 1])?[0],
+            arousal: output("arousal", &[1, 1])?[0],
+            classes: match self.shapes.classes {
+                0 => Vec::new(),
+                classes => output("classes", &[1, classes])?,
+            },
+        })
     }
 }
 
@@ -227,15 +229,35 @@ pub(crate) fn stream_rate(bundle: &Bundle, stream: &super::StreamSpec) -> f64 {
         .map_or(1.0, |s| s.rate)
 }
 
-/// The data of the output `name`, if all of it is finite.
-fn only(out: Vec<onnx::Tensor>, name: &str, session: &Session) -> Result<Vec<f32>, onnx::Error> {
-    let found = out.into_iter().find(|t| t.name == name).map(|t| t.data);
-    found
-        .filter(|d| d.iter().all(|v| v.is_finite()))
-        .ok_or_else(|| onnx::Error::Run {
-            model: session.name().to_string(),
-            reason: format!("'{name}' is not made of finite numbers"),
-        })
+/// The numbers of the output `name`: as many as the bundle says, all of them finite.
+fn take(
+    outputs: impl IntoIterator<Item = onnx::Tensor>,
+    name: &str,
+    shape: &[usize],
+    session: &Session,
+) -> Result<Vec<f32>, onnx::Error> {
+    let wrong = |what: &str, expected: String, found: String| onnx::Error::Contract {
+        model: session.name().to_string(),
+        role: "output",
+        what: format!("'{name}'{what}"),
+        expected,
+        found,
+    };
+    let mut outputs = outputs.into_iter();
+    let tensor = outputs
+        .find(|t| t.name == name)
+        .ok_or_else(|| wrong("", "to be there".into(), "none".into()))?;
+    if tensor.shape != shape || tensor.data.len() != shape.iter().product() {
+        return Err(wrong(
+            " shape of a run",
+            format!("{shape:?} by the manifest"),
+            format!("{:?}", tensor.shape),
+        ));
+    }
+    match tensor.data.iter().find(|v| !v.is_finite()) {
+        None => Ok(tensor.data),
+        Some(value) => Err(wrong(" values", "finite numbers".into(), value.to_string())),
+    }
 }
 
 /// Checks that a graph has exactly these inputs, and at least these outputs.

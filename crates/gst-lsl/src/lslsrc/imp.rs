@@ -553,10 +553,17 @@ impl BaseSrcImpl for LslSrc {
     }
 
     fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
-        let caps = lock(&self.status)
-            .caps
-            .clone()
-            .unwrap_or_else(|| self.obj().src_pad().pad_template_caps());
+        let known = lock(&self.status).caps.clone();
+        let caps = known.unwrap_or_else(|| {
+            let mut caps = self.obj().src_pad().pad_template_caps();
+            // Whoever links a stream that is not found yet can see what it will be.
+            if let Some(stream_type) = lock(&self.settings).query.stream_type.clone() {
+                for structure in caps.make_mut().iter_mut() {
+                    structure.set("stream-type", &stream_type);
+                }
+            }
+            caps
+        });
         let caps = match filter {
             Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
             None => caps,
