@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Answer times kept for the percentile in `stats`.
 const TIMES: usize = 512;
+/// The code of its progress messages.
+pub(super) const PROGRESS: &str = "model";
 
 pub(super) type Worker = gst_common::Worker<Job, Answered>;
 
@@ -103,10 +105,10 @@ impl Task for Fusion {
         self.estimator.flush();
     }
 
-    fn run(&mut self, job: Job) -> Result<Answered, Stop> {
+    fn run(&mut self, job: Job) -> Result<Option<Answered>, Stop> {
         match self.estimator.answer(job.hop * self.hop_chunks) {
-            Ok(answer) => self.result(&answer, job.live),
-            Err(Error::Onnx(onnx::Error::Cancelled { .. })) => Err(Stop),
+            Ok(answer) => self.result(&answer, job.live).map(Some),
+            Err(Error::Onnx(onnx::Error::Cancelled { .. })) => Ok(None),
             Err(e) => {
                 if let Some(element) = self.element.upgrade() {
                     gst::element_error!(element, gst::LibraryError::Failed, ("{e}"));
@@ -200,8 +202,8 @@ pub(super) fn load(
     plan: Plan,
 ) -> Result<Fusion, Stop> {
     host::work_beside_video();
-    let network = load_network(&element, &plan).map_err(|e| {
-        if !worker.is_stopping() {
+    let network = load_network(worker, &element, &plan).map_err(|e| {
+        if !worker.is_over() {
             progress(&element, gst::ProgressType::Error, &e.to_string());
             let code = match e {
                 Error::Bundle { .. }
@@ -216,8 +218,9 @@ pub(super) fn load(
         }
         Stop
     })?;
-    let terminators = network.terminators();
-    worker.on_stop(move || terminators.iter().for_each(|t| t.terminate()));
+    if worker.is_over() {
+        return Err(Stop);
+    }
     let title = plan.bundle.title();
     let provider = network.active_provider();
     *lock(&shared.provider) = Some(provider);
@@ -239,7 +242,11 @@ pub(super) fn load(
     })
 }
 
-fn load_network(element: &glib::WeakRef<super::MvpFusion>, plan: &Plan) -> Result<Network, Error> {
+fn load_network(
+    worker: &Loading<Job, Answered>,
+    element: &glib::WeakRef<super::MvpFusion>,
+    plan: &Plan,
+) -> Result<Network, Error> {
     let title = plan.bundle.title();
     progress(
         element,
@@ -259,10 +266,12 @@ fn load_network(element: &glib::WeakRef<super::MvpFusion>, plan: &Plan) -> Resul
         );
     }
     let network = Network::load(&runtime, &plan.bundle, &plan.options, |text| {
-        progress(element, gst::ProgressType::Continue, text);
+        if !worker.is_over() {
+            progress(element, gst::ProgressType::Continue, text);
+        }
     })?;
     let provider = network.active_provider();
-    if let Some(element) = element.upgrade() {
+    if let (Some(element), false) = (element.upgrade(), worker.is_over()) {
         gst::info!(
             CAT,
             obj = element,
@@ -285,7 +294,7 @@ fn load_network(element: &glib::WeakRef<super::MvpFusion>, plan: &Plan) -> Resul
 
 fn progress(element: &glib::WeakRef<super::MvpFusion>, kind: gst::ProgressType, text: &str) {
     if let Some(element) = element.upgrade() {
-        let message = gst::message::Progress::builder(kind, "model", text)
+        let message = gst::message::Progress::builder(kind, PROGRESS, text)
             .src(&element)
             .build();
         // An element without a bus posts to nobody.

@@ -3,7 +3,7 @@
 
 use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS, detector};
 use onnx::{
-    Error, ModelSource, Provider, Runtime, Session, SessionOptions, Tensor, TensorSpec, Terminator,
+    Control, Error, ModelSource, Provider, Runtime, Session, SessionOptions, Tensor, TensorSpec,
 };
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,8 @@ pub struct FaceModels {
 }
 
 impl FaceModels {
-    /// Reads the [`MODEL_FILES`] in `directory`.
+    /// Reads the [`MODEL_FILES`] in `directory`. `control` shows what the networks do, and
+    /// ends it.
     ///
     /// # Errors
     /// [`Error::File`] names a file that cannot be read, [`Error::Graph`] one that is
@@ -57,10 +58,12 @@ impl FaceModels {
         directory: &Path,
         provider: Provider,
         engine_cache: Option<PathBuf>,
+        control: Control,
     ) -> Result<Self, Error> {
         let options = SessionOptions {
             provider,
             engine_cache,
+            control,
             fixed_dims: vec![(MESH_BATCH.into(), 1)],
             ..Default::default()
         };
@@ -121,11 +124,6 @@ impl FaceModels {
             }
         }
         warnings
-    }
-
-    /// Handles that end a run from another thread.
-    pub fn terminators(&self) -> Vec<Terminator> {
-        self.sessions().map(Session::terminator).into()
     }
 }
 

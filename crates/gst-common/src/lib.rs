@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What elements of both plugins share.
 
+mod watch;
 mod worker;
 
+pub use watch::{Step, Then, Unwatched, Watched};
 pub use worker::{Loading, Phase, Stop, Task, Ticket, Worker};
 
 use gst::prelude::*;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::{Bundle, Error, GraphFile};
-use onnx::{ModelSource, Runtime, Session, SessionOptions, TensorSpec, Terminator};
+use onnx::{ModelSource, Runtime, Session, SessionOptions, TensorSpec};
 
 /// The graphs of a bundle, ready to run and checked against what the bundle promises.
 pub struct Network {
@@ -127,14 +127,6 @@ impl Network {
     /// Why higher rungs of the provider ladder were left; empty without a step down.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// One for each graph, to stop whichever is running.
-    pub fn terminators(&self) -> Vec<Terminator> {
-        let all = std::iter::once(&self.video).chain(&self.streams);
-        all.chain(std::iter::once(&self.fusion))
-            .map(Session::terminator)
-            .collect()
     }
 
     /// Tokens of a video chunk: `units` `[n, U]`, `valid` `[n]` → `[tokens × width]`.
