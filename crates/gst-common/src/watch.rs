@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// After so many steps in a row that took too long the worker does no further job.
 const GIVE_UP: u32 = 3;
+/// How long a step that was called off may take to end before nobody waits for its job.
+const CALL_OFF_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A part of a load or a job that is in progress.
 #[derive(Debug, Clone)]
@@ -130,8 +132,19 @@ pub(super) fn watch<J, A>(
             watched.tell(&element, &step, then);
         }
         // Only now: who goes on without an answer does so after the warning.
-        shared.lock().go_on_without(ticket, then);
+        if then != Then::NoAnswer {
+            shared.lock().go_on_without(ticket, then);
+        }
         watched.call_off(step.number);
+        if then == Then::NoAnswer {
+            // Most steps end now, and whoever waits learns that their job has no answer.
+            let in_hand = |m: &mut Mailbox<J, A>| m.is_in_hand(ticket) && !m.stop;
+            let (mut mailbox, _) = shared
+                .done
+                .wait_timeout_while(shared.lock(), CALL_OFF_PATIENCE, in_hand)
+                .unwrap_or_else(PoisonError::into_inner);
+            mailbox.go_on_without(ticket, then);
+        }
         shared.work.notify_all();
         shared.tell();
         mailbox = shared.lock();

@@ -108,8 +108,12 @@ impl<J, A> Mailbox<J, A> {
     /// No answer is to be expected now: the job in hand has taken too long, or no job is done
     /// any more.
     fn is_late(&self) -> bool {
-        self.phase == Phase::GivenUp
-            || (self.busy.is_some() && self.late == Some(self.ticket_in_hand))
+        self.phase == Phase::GivenUp || self.late.is_some_and(|ticket| self.is_in_hand(ticket))
+    }
+
+    /// Whether the job of this number is being done.
+    pub(crate) fn is_in_hand(&self, ticket: u64) -> bool {
+        self.busy.is_some() && self.ticket_in_hand == ticket
     }
 }
 
@@ -118,7 +122,7 @@ pub(crate) struct Shared<J, A> {
     /// There is a job, or the end.
     pub(crate) work: Condvar,
     /// The phase changed, a job is done, or nobody shall wait any longer.
-    done: Condvar,
+    pub(crate) done: Condvar,
     /// The watch over the thread shall end.
     pub(crate) watch: Condvar,
     pub(crate) watched: Arc<dyn Watched>,
