@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Answer times kept for the percentile in `stats`.
 const TIMES: usize = 512;
+/// So many slow live answers in a row get a warning.
+const SLOW: u32 = 3;
 /// The code of its progress messages.
 pub(super) const PROGRESS: &str = "model";
 
@@ -88,6 +90,8 @@ pub(super) struct Fusion {
     hop_chunks: u64,
     /// Results that were handed out.
     sequence: u64,
+    /// Live answers in a row that took longer than a hop.
+    slow: u32,
 }
 
 impl Task for Fusion {
@@ -107,7 +111,12 @@ impl Task for Fusion {
 
     fn run(&mut self, job: Job) -> Result<Option<Answered>, Stop> {
         match self.estimator.answer(job.hop * self.hop_chunks) {
-            Ok(answer) => self.result(&answer, job.live).map(Some),
+            Ok(answer) => {
+                if job.live {
+                    self.mind_pace(answer.took);
+                }
+                self.result(&answer, job.live).map(Some)
+            }
             Err(Error::Onnx(onnx::Error::Cancelled { .. })) => Ok(None),
             Err(e) => {
                 if let Some(element) = self.element.upgrade() {
@@ -157,6 +166,25 @@ impl Task for Fusion {
 }
 
 impl Fusion {
+    /// Warns once for each row of answers that come too slowly for the hop.
+    fn mind_pace(&mut self, took: Duration) {
+        let hop = Duration::from_nanos(self.hop_chunks * self.estimator.bundle().chunk());
+        self.slow = if took > hop { self.slow + 1 } else { 0 };
+        if let (SLOW, Some(element)) = (self.slow, self.element.upgrade()) {
+            gst::element_warning!(
+                element,
+                gst::LibraryError::Failed,
+                (
+                    "{SLOW} answers in a row took longer than a hop, the last one {:.1} s; expected \
+                     less than {:.1} s (hop). Some hops have no result. Remedy: raise hop, or use a \
+                     smaller model or a faster execution-provider",
+                    took.as_secs_f64(),
+                    hop.as_secs_f64()
+                )
+            );
+        }
+    }
+
     fn result(&self, answer: &Answer, live: bool) -> Result<Answered, Stop> {
         let meta = EmotionMeta {
             valence: answer.valence,
@@ -239,6 +267,7 @@ pub(super) fn load(
         title,
         hop_chunks: plan.hop_chunks,
         sequence: 0,
+        slow: 0,
     })
 }
 
