@@ -558,7 +558,13 @@ fn face() -> Result<(), Failure> {
     let other = std::env::var_os("GSTMVP_BENCH_FACE").map(PathBuf::from);
     let mut rows = Vec::new();
     for directory in std::iter::once(shipped).chain(other) {
-        let models = FaceModels::load(&runtime, &directory, Provider::Cpu, None)?;
+        let models = FaceModels::load(
+            &runtime,
+            &directory,
+            Provider::Cpu,
+            None,
+            Default::default(),
+        )?;
         let timed = Timed {
             models,
             detector: 0.0,

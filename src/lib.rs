@@ -16,6 +16,7 @@ mod common;
 mod emotionoverlay;
 mod emotionserialize;
 mod facetrack;
+mod graph_watch;
 pub mod meta;
 mod mvpfusion;
 

@@ -61,7 +61,8 @@ fn setup(test: &str, files: &[&str]) -> Option<(Runtime, PathBuf)> {
 }
 
 fn load(runtime: &Runtime, directory: &Path) -> FaceModels {
-    FaceModels::load(runtime, directory, Provider::Cpu, None).expect("face models")
+    FaceModels::load(runtime, directory, Provider::Cpu, None, Default::default())
+        .expect("face models")
 }
 
 /// The frames of a file, each without padding, in `format`, which is the file's own.

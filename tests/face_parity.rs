@@ -158,6 +158,7 @@ fn analyzer(setup: &Setup) -> Analyzer<FaceModels> {
         &root().join("models/face"),
         Provider::Cpu,
         None,
+        Default::default(),
     )
     .expect("shipped models");
     Analyzer::new(models, Options::default())

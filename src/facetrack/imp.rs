@@ -33,11 +33,13 @@ use super::frame::view;
 use super::period::period;
 use super::worker::{self, Common, Config, Job, Outcome, Pixels, Stats, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
+use crate::graph_watch::{GraphWatch, Timeouts};
 use crate::meta::{FACE_REGION, FaceUnitsMeta};
 use face::{MODEL_FILES, Options, Rect};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_common::{Phase, lock};
 use gst_video::VideoFormat;
+use onnx::Control;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -83,6 +85,7 @@ struct Settings {
     execution_provider: ExecutionProvider,
     ort_library: Option<PathBuf>,
     sync: Sync,
+    timeouts: Timeouts,
 }
 
 impl Default for Settings {
@@ -95,6 +98,7 @@ impl Default for Settings {
             execution_provider: ExecutionProvider::default(),
             ort_library: None,
             sync: Sync::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -294,7 +298,7 @@ impl FaceTrack {
                     regions,
                     options,
                 })?;
-                Ok(vec![outcome])
+                Ok(Vec::from_iter(outcome))
             }
             Err(_) => {
                 self.warn_memory(buffer);
@@ -529,6 +533,13 @@ impl FaceTrack {
             directory,
             library: settings.ort_library.clone(),
             provider: settings.execution_provider.into(),
+            control: Control::default(),
+        };
+        let watch = GraphWatch {
+            control: config.control.clone(),
+            timeouts: settings.timeouts,
+            progress: worker::PROGRESS,
+            lacking: "faces",
         };
         let options = settings.options();
         let common = Arc::new(Common::default());
@@ -536,6 +547,7 @@ impl FaceTrack {
         let worker = Worker::spawn(
             &*self.obj(),
             "facetrack",
+            Arc::new(watch),
             || (),
             move |worker| worker::load(worker, weak, shared, config, options),
         )
@@ -635,6 +647,7 @@ impl ObjectSubclass for FaceTrack {
 impl ObjectImpl for FaceTrack {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let [load_timeout, run_timeout] = Timeouts::properties();
             vec![
                 glib::ParamSpecString::builder("model")
                     .nick("Model directory")
@@ -683,6 +696,8 @@ impl ObjectImpl for FaceTrack {
                     .blurb("Whether frames wait for their analysis")
                     .mutable_ready()
                     .build(),
+                load_timeout,
+                run_timeout,
                 glib::ParamSpecString::builder("active-provider")
                     .nick("Active provider")
                     .blurb("The provider that runs the face models, as ONNX Runtime reports it (unset = not loaded)")
@@ -690,7 +705,7 @@ impl ObjectImpl for FaceTrack {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("analyses, dropped (replaced before they were analysed), faces (now), detector-runs, last-analysis-time, mean-analysis-time (ns), provider")
+                    .blurb("analyses, dropped (replaced before they were analysed), timeouts (loads and runs that took too long), faces (now), detector-runs, last-analysis-time, mean-analysis-time (ns), provider")
                     .read_only()
                     .build(),
             ]
@@ -706,6 +721,7 @@ impl ObjectImpl for FaceTrack {
                 .filter(|p| !p.is_empty())
                 .map(PathBuf::from)
         };
+        let time = || ClockTime::from_nseconds(value.get().expect("type checked upstream"));
         let mut settings = lock(&self.settings);
         match pspec.name() {
             "model" => settings.model = path(),
@@ -719,6 +735,8 @@ impl ObjectImpl for FaceTrack {
             }
             "ort-library" => settings.ort_library = path(),
             "sync" => settings.sync = value.get().expect("type checked upstream"),
+            "load-timeout" => settings.timeouts.load = time(),
+            "run-timeout" => settings.timeouts.run = time(),
             _ => unimplemented!(),
         }
     }
@@ -740,6 +758,8 @@ impl ObjectImpl for FaceTrack {
             "execution-provider" => settings().execution_provider.to_value(),
             "ort-library" => text(&settings().ort_library),
             "sync" => settings().sync.to_value(),
+            "load-timeout" => settings().timeouts.load.nseconds().to_value(),
+            "run-timeout" => settings().timeouts.run.nseconds().to_value(),
             "active-provider" => stats().provider.to_value(),
             "stats" => {
                 let stats = stats();
@@ -753,6 +773,10 @@ impl ObjectImpl for FaceTrack {
                     .field(
                         "dropped",
                         running.as_ref().map_or(0, |r| r.worker.dropped()),
+                    )
+                    .field(
+                        "timeouts",
+                        running.as_ref().map_or(0, |r| r.worker.timeouts()),
                     )
                     .field("faces", stats.faces)
                     .field("detector-runs", stats.detector_runs)

@@ -8,12 +8,13 @@ use crate::common;
 use face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Rect, Snapshot};
 use gst::{ClockTime, glib, prelude::*};
 use gst_common::{Loading, Stop, Task, lock};
-use onnx::{Error, Provider, Runtime};
+use onnx::{Control, Error, Provider, Runtime};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-const PROGRESS: &str = "face-models";
+/// The code of its progress messages.
+pub(super) const PROGRESS: &str = "face-models";
 
 pub(super) type Worker = gst_common::Worker<Job, Outcome>;
 
@@ -21,6 +22,7 @@ pub(super) struct Config {
     pub(super) directory: PathBuf,
     pub(super) library: Option<PathBuf>,
     pub(super) provider: Provider,
+    pub(super) control: Control,
 }
 
 /// A copy of a frame; its memory goes back to the pool when it is dropped.
@@ -109,7 +111,7 @@ impl Task for Analysis {
         self.analyzer.reset();
     }
 
-    fn run(&mut self, job: Job) -> Result<Outcome, Stop> {
+    fn run(&mut self, job: Job) -> Result<Option<Outcome>, Stop> {
         let Job {
             time,
             pixels,
@@ -152,9 +154,9 @@ impl Task for Analysis {
                 stats.detector_runs = self.analyzer.detector_runs();
                 stats.last = took;
                 stats.total += took;
-                Ok(Outcome { time, faces })
+                Ok(Some(Outcome { time, faces }))
             }
-            Err(Error::Cancelled { .. }) => Err(Stop),
+            Err(Error::Cancelled { .. }) => Ok(None),
             Err(e) => {
                 let text = "The face analysis failed";
                 fail(&self.element, gst::StreamError::Failed, text, &e);
@@ -184,17 +186,21 @@ pub(super) fn load(
             &config.directory,
             config.provider,
             common::default_engine_cache(),
+            config.control.clone(),
         )?;
         Ok((runtime, models))
     });
     let (runtime, models) = loaded.map_err(|e| {
-        if !worker.is_stopping() {
+        if !worker.is_over() {
             progress(&element, gst::ProgressType::Error, &e.to_string());
             let text = "The face models could not be loaded";
             fail(&element, gst::LibraryError::Init, text, &e);
         }
         Stop
     })?;
+    if worker.is_over() {
+        return Err(Stop);
+    }
     if let (Some(element), Some(ignored)) = (element.upgrade(), runtime.ignored_library()) {
         gst::element_warning!(
             element,
@@ -235,8 +241,6 @@ pub(super) fn load(
         models.active_provider()
     );
     progress(&element, gst::ProgressType::Complete, &text);
-    let terminators = models.terminators();
-    worker.on_stop(move || terminators.iter().for_each(|t| t.terminate()));
     Ok(Analysis {
         analyzer: Analyzer::new(models, options),
         common,

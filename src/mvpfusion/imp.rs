@@ -28,6 +28,7 @@ use super::worker::{self, Plan, Worker};
  */
 use super::{physio, request};
 use crate::common::{self, ExecutionProvider, Sync};
+use crate::graph_watch::{GraphWatch, Timeouts};
 use crate::meta::UnitOrder;
 use gst::ClockTime;
 use gst::glib;
@@ -64,6 +65,7 @@ struct Settings {
     trace: ClockTime,
     sync: Sync,
     wait_for_model: bool,
+    timeouts: Timeouts,
 }
 
 impl Default for Settings {
@@ -79,6 +81,7 @@ impl Default for Settings {
             trace: DEFAULT_TRACE,
             sync: Sync::Auto,
             wait_for_model: false,
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -186,7 +189,13 @@ impl MvpFusion {
                 element.imp().changed.notify_all();
             }
         };
-        let worker = Worker::spawn(&*self.obj(), "mvpfusion", changed, move |worker| {
+        let watch = Arc::new(GraphWatch {
+            control: plan.options.control.clone(),
+            timeouts: settings.timeouts,
+            progress: worker::PROGRESS,
+            lacking: "results",
+        });
+        let worker = Worker::spawn(&*self.obj(), "mvpfusion", watch, changed, move |worker| {
             worker::load(worker, weak, shared, plan)
         })
         .map_err(|e| {
@@ -255,11 +264,13 @@ impl MvpFusion {
             (times.inferences, times.mean_and_p95())
         };
         let replaced = state.worker.as_ref().map_or(0, |w| w.dropped());
+        let timeouts = state.worker.as_ref().map_or(0, |w| w.timeouts());
         let mut stats = gst::Structure::builder("mvpfusion-stats")
             .field("frames", state.stats.frames)
             .field("stray-frames", state.stats.stray)
             .field("inferences", inferences)
             .field("dropped", state.stats.skipped + replaced)
+            .field("timeouts", timeouts)
             .field("inference-time-mean", mean)
             .field("inference-time-p95", p95)
             .field("live", state.live.unwrap_or(false))
@@ -354,6 +365,7 @@ impl ObjectSubclass for MvpFusion {
 impl ObjectImpl for MvpFusion {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let [load_timeout, run_timeout] = Timeouts::properties();
             vec![
                 glib::ParamSpecString::builder("model")
                     .nick("Model")
@@ -413,6 +425,8 @@ impl ObjectImpl for MvpFusion {
                     .blurb("Live: hold the first frames until the model is loaded (without live inputs they always are)")
                     .mutable_ready()
                     .build(),
+                load_timeout,
+                run_timeout,
                 glib::ParamSpecString::builder("active-provider")
                     .nick("Active provider")
                     .blurb("The provider that runs the network, as ONNX Runtime reports it: tensorrt, cuda or cpu; unset until it is loaded")
@@ -420,7 +434,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
+                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
                     .read_only()
                     .build(),
             ]
@@ -447,6 +461,8 @@ impl ObjectImpl for MvpFusion {
             "settle-time" => settings.settle = time(),
             "trace-duration" => settings.trace = time(),
             "sync" => settings.sync = value.get().expect("type checked upstream"),
+            "load-timeout" => settings.timeouts.load = time(),
+            "run-timeout" => settings.timeouts.run = time(),
             "wait-for-model" => {
                 settings.wait_for_model = value.get().expect("type checked upstream")
             }
@@ -479,6 +495,8 @@ impl ObjectImpl for MvpFusion {
             "settle-time" => settings.settle.nseconds().to_value(),
             "trace-duration" => settings.trace.nseconds().to_value(),
             "sync" => settings.sync.to_value(),
+            "load-timeout" => settings.timeouts.load.nseconds().to_value(),
+            "run-timeout" => settings.timeouts.run.nseconds().to_value(),
             "wait-for-model" => settings.wait_for_model.to_value(),
             _ => unimplemented!(),
         }

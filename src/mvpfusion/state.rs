@@ -13,7 +13,7 @@ use gst::prelude::*;
 use gst_common::Phase;
 use mvp::Inputs;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar};
 
 /// How far physiology may run ahead of video before its pad holds it back, when waiting.
 pub(super) const AHEAD: u64 = 10_000_000_000;
@@ -155,6 +155,13 @@ impl State {
     pub(super) fn failed(&self) -> bool {
         let worker = self.worker.as_ref();
         worker.is_some_and(|w| w.phase() == Phase::Failed)
+    }
+
+    /// The hops up to `due` get no answer; a pad that was held back until then may go on.
+    pub(super) fn pass_without(&mut self, due: u64, changed: &Condvar) {
+        self.stats.skipped += due - self.last_hop.min(due);
+        self.last_hop = self.last_hop.max(due);
+        changed.notify_all();
     }
 
     /// Drops the answers so far; the next one is for hop `last` + 1.

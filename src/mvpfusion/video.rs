@@ -98,7 +98,7 @@ impl MvpFusion {
         live: bool,
         traces: Option<Arc<PhysioTraceMeta>>,
     ) -> Result<(), glib::BoolError> {
-        let (result, hop, settle, latency) = {
+        let (result, hop, settle, latency, late) = {
             let mut state = self.state();
             state.stats.frames += 1;
             // Answers that a streaming thread waited for are in `result` already.
@@ -106,7 +106,14 @@ impl MvpFusion {
             if newest.is_some() {
                 state.result = newest;
             }
-            (state.result.clone(), state.hop, state.settle, state.latency)
+            let late = state.worker.as_ref().is_some_and(|w| w.is_late());
+            (
+                state.result.clone(),
+                state.hop,
+                state.settle,
+                state.latency,
+                late,
+            )
         };
         if let Some(traces) = traces {
             traces.attach(buffer)?;
@@ -120,7 +127,7 @@ impl MvpFusion {
         if let Some(now) = live.then(|| self.running_time()).flatten() {
             age = age.max(now.saturating_sub(latency).saturating_sub(end));
         }
-        let stale = live && age > settle + 3 * hop;
+        let stale = late || (live && age > settle + 3 * hop);
         stamp.attach(buffer, ClockTime::from_nseconds(age), stale)?;
         #[cfg(feature = "v1_24")]
         meta.attach_classification(buffer)?;
@@ -320,6 +327,7 @@ impl MvpFusion {
     fn request(&self, time: u64) -> Result<(), gst::FlowError> {
         let worker = self.worker()?;
         if self.state().wait_for_model {
+            // Where the worker has given up, the frame passes all the same.
             worker.await_ready()?;
         }
         let mut state = self.state();
@@ -378,6 +386,10 @@ impl MvpFusion {
                     return Ok(());
                 }
             }
+            if worker.is_late() {
+                state.pass_without(due, &self.changed);
+                return Ok(());
+            }
             self.log_wait(&state, hop, time);
             while state
                 .physio_pads
@@ -401,7 +413,11 @@ impl MvpFusion {
                 return Ok(());
             }
             match answer {
-                Ok(answer) => {
+                Ok(None) => {
+                    state.pass_without(due, &self.changed);
+                    return Ok(());
+                }
+                Ok(Some(answer)) => {
                     state.last_hop = hop;
                     state.result = Some(answer);
                     // A pad that was held back may go on: the next hop needs more samples.

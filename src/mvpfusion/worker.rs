@@ -14,6 +14,10 @@ use std::time::Duration;
 
 /// Answer times kept for the percentile in `stats`.
 const TIMES: usize = 512;
+/// So many slow live answers in a row get a warning.
+const SLOW: u32 = 3;
+/// The code of its progress messages.
+pub(super) const PROGRESS: &str = "model";
 
 pub(super) type Worker = gst_common::Worker<Job, Answered>;
 
@@ -86,6 +90,8 @@ pub(super) struct Fusion {
     hop_chunks: u64,
     /// Results that were handed out.
     sequence: u64,
+    /// Live answers in a row that took longer than a hop.
+    slow: u32,
 }
 
 impl Task for Fusion {
@@ -103,10 +109,15 @@ impl Task for Fusion {
         self.estimator.flush();
     }
 
-    fn run(&mut self, job: Job) -> Result<Answered, Stop> {
+    fn run(&mut self, job: Job) -> Result<Option<Answered>, Stop> {
         match self.estimator.answer(job.hop * self.hop_chunks) {
-            Ok(answer) => self.result(&answer, job.live),
-            Err(Error::Onnx(onnx::Error::Cancelled { .. })) => Err(Stop),
+            Ok(answer) => {
+                if job.live {
+                    self.mind_pace(answer.took);
+                }
+                self.result(&answer, job.live).map(Some)
+            }
+            Err(Error::Onnx(onnx::Error::Cancelled { .. })) => Ok(None),
             Err(e) => {
                 if let Some(element) = self.element.upgrade() {
                     gst::element_error!(element, gst::LibraryError::Failed, ("{e}"));
@@ -155,6 +166,25 @@ impl Task for Fusion {
 }
 
 impl Fusion {
+    /// Warns once for each row of answers that come too slowly for the hop.
+    fn mind_pace(&mut self, took: Duration) {
+        let hop = Duration::from_nanos(self.hop_chunks * self.estimator.bundle().chunk());
+        self.slow = if took > hop { self.slow + 1 } else { 0 };
+        if let (SLOW, Some(element)) = (self.slow, self.element.upgrade()) {
+            gst::element_warning!(
+                element,
+                gst::LibraryError::Failed,
+                (
+                    "{SLOW} answers in a row took longer than a hop, the last one {:.1} s; expected \
+                     less than {:.1} s (hop). Some hops have no result. Remedy: raise hop, or use a \
+                     smaller model or a faster execution-provider",
+                    took.as_secs_f64(),
+                    hop.as_secs_f64()
+                )
+            );
+        }
+    }
+
     fn result(&self, answer: &Answer, live: bool) -> Result<Answered, Stop> {
         let meta = EmotionMeta {
             valence: answer.valence,
@@ -200,8 +230,8 @@ pub(super) fn load(
     plan: Plan,
 ) -> Result<Fusion, Stop> {
     host::work_beside_video();
-    let network = load_network(&element, &plan).map_err(|e| {
-        if !worker.is_stopping() {
+    let network = load_network(worker, &element, &plan).map_err(|e| {
+        if !worker.is_over() {
             progress(&element, gst::ProgressType::Error, &e.to_string());
             let code = match e {
                 Error::Bundle { .. }
@@ -216,8 +246,9 @@ pub(super) fn load(
         }
         Stop
     })?;
-    let terminators = network.terminators();
-    worker.on_stop(move || terminators.iter().for_each(|t| t.terminate()));
+    if worker.is_over() {
+        return Err(Stop);
+    }
     let title = plan.bundle.title();
     let provider = network.active_provider();
     *lock(&shared.provider) = Some(provider);
@@ -236,10 +267,15 @@ pub(super) fn load(
         title,
         hop_chunks: plan.hop_chunks,
         sequence: 0,
+        slow: 0,
     })
 }
 
-fn load_network(element: &glib::WeakRef<super::MvpFusion>, plan: &Plan) -> Result<Network, Error> {
+fn load_network(
+    worker: &Loading<Job, Answered>,
+    element: &glib::WeakRef<super::MvpFusion>,
+    plan: &Plan,
+) -> Result<Network, Error> {
     let title = plan.bundle.title();
     progress(
         element,
@@ -259,10 +295,12 @@ fn load_network(element: &glib::WeakRef<super::MvpFusion>, plan: &Plan) -> Resul
         );
     }
     let network = Network::load(&runtime, &plan.bundle, &plan.options, |text| {
-        progress(element, gst::ProgressType::Continue, text);
+        if !worker.is_over() {
+            progress(element, gst::ProgressType::Continue, text);
+        }
     })?;
     let provider = network.active_provider();
-    if let Some(element) = element.upgrade() {
+    if let (Some(element), false) = (element.upgrade(), worker.is_over()) {
         gst::info!(
             CAT,
             obj = element,
@@ -285,7 +323,7 @@ fn load_network(element: &glib::WeakRef<super::MvpFusion>, plan: &Plan) -> Resul
 
 fn progress(element: &glib::WeakRef<super::MvpFusion>, kind: gst::ProgressType, text: &str) {
     if let Some(element) = element.upgrade() {
-        let message = gst::message::Progress::builder(kind, "model", text)
+        let message = gst::message::Progress::builder(kind, PROGRESS, text)
             .src(&element)
             .build();
         // An element without a bus posts to nobody.

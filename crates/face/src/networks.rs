@@ -3,7 +3,7 @@
 
 use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS, detector};
 use onnx::{
-    Error, ModelSource, Provider, Runtime, Session, SessionOptions, Tensor, TensorSpec, Terminator,
+    Control, Error, ModelSource, Provider, Runtime, Session, SessionOptions, Tensor, TensorSpec,
 };
 use std::path::{Path, PathBuf};
 
@@ -59,9 +59,9 @@ pub struct FaceModels {
 }
 
 impl FaceModels {
-    /// Reads the [`MODEL_FILES`] in `directory` and makes a session of each. `engine_cache` is
-    /// the directory for TensorRT's engines, which take minutes to build; `None`: they are not
-    /// kept.
+    /// Reads the [`MODEL_FILES`] in `directory` and makes a session of each. `control` shows what
+    /// the networks do, and ends it. `engine_cache` is the directory for TensorRT's engines, which
+    /// take minutes to build; `None`: they are not kept.
     ///
     /// # Errors
     /// [`Error::File`]: a file cannot be read. [`Error::Graph`]: ONNX Runtime refuses it.
@@ -72,10 +72,12 @@ impl FaceModels {
         directory: &Path,
         provider: Provider,
         engine_cache: Option<PathBuf>,
+        control: Control,
     ) -> Result<Self, Error> {
         let options = SessionOptions {
             provider,
             engine_cache,
+            control,
             fixed_dims: vec![(MESH_BATCH.into(), 1)],
             ..Default::default()
         };
@@ -136,11 +138,6 @@ impl FaceModels {
             }
         }
         warnings
-    }
-
-    /// One handle for each network, which cancels its run from another thread.
-    pub fn terminators(&self) -> Vec<Terminator> {
-        self.sessions().map(Session::terminator).into()
     }
 }
 

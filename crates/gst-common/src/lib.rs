@@ -30,8 +30,10 @@
 
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
+mod watch;
 mod worker;
 
+pub use watch::{Step, Then, Unwatched, Watched};
 pub use worker::{Loading, Phase, Stop, Task, Ticket, Worker};
 
 use gst::prelude::*;

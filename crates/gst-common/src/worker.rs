@@ -3,6 +3,7 @@
 //! drops it.
 
 use crate::lock;
+use crate::watch::{Watched, watch};
 use gst::{glib, prelude::*};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 /// Answers that nobody has taken are kept up to this number.
 const MAX_ANSWERS: usize = 16;
+/// How long the end of a worker waits for its thread, so that an element is stopped within a
+/// second whatever the thread does.
+const END_PATIENCE: Duration = Duration::from_millis(400);
 
 /// What a worker's thread does with its jobs. It is made, run and dropped on that thread.
 pub trait Task {
@@ -22,11 +26,11 @@ pub trait Task {
     /// the jobs before it (a seek, other caps).
     fn restart(&mut self);
 
-    /// Does one job.
+    /// Does one job; `None` where it was called off, see [`Watched`].
     ///
     /// # Errors
     /// [`Stop`] where no further job can be done; what is wrong has been posted before.
-    fn run(&mut self, job: Self::Job) -> Result<Self::Answer, Stop>;
+    fn run(&mut self, job: Self::Job) -> Result<Option<Self::Answer>, Stop>;
 
     /// Called before an answer is handed out, unless a restart has made it void. No lock is
     /// held, so that it may post messages.
@@ -48,6 +52,9 @@ pub enum Phase {
     Ready,
     /// The task could not be made, returned [`Stop`] or panicked. No job is run any more.
     Failed,
+    /// Loading took too long, or several jobs in a row: no job is done any more, and nobody
+    /// waits for one. A warning has said so.
+    GivenUp,
 }
 
 /// A job of [`Worker::begin`], for [`Worker::answer`].
@@ -57,9 +64,9 @@ pub struct Ticket {
     generation: u64,
 }
 
-struct Mailbox<J, A> {
-    phase: Phase,
-    stop: bool,
+pub(crate) struct Mailbox<J, A> {
+    pub(crate) phase: Phase,
+    pub(crate) stop: bool,
     flushing: bool,
     /// Grows whenever what follows does not continue what came before.
     generation: u64,
@@ -69,11 +76,20 @@ struct Mailbox<J, A> {
     /// The thread that is doing a job; not while it hands the answer out.
     busy: Option<std::thread::ThreadId>,
     /// The number of the job that was begun last.
-    ticket_in_hand: u64,
+    pub(crate) ticket_in_hand: u64,
+    /// The number of the job that was done last.
+    ticket_done: u64,
     /// The answers and their jobs' numbers.
     answers: VecDeque<(u64, A)>,
     dropped: u64,
-    on_stop: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// The number of the last job of which a step took too long.
+    pub(crate) late: Option<u64>,
+    pub(crate) late_in_a_row: u32,
+    pub(crate) timeouts: u64,
+    /// The thread has ended, and has dropped its task.
+    pub(crate) ended: bool,
+    /// Nobody waits for the end of the thread.
+    left: bool,
 }
 
 impl<J, A> Mailbox<J, A> {
@@ -95,30 +111,50 @@ impl<J, A> Mailbox<J, A> {
         self.dropped += u64::from(replaced.is_some());
         (ticket, replaced.map(|(_, job)| job))
     }
+
+    /// No answer is to be expected now: the job in hand has taken too long, or no job is done
+    /// any more.
+    fn is_late(&self) -> bool {
+        self.phase == Phase::GivenUp || self.late.is_some_and(|ticket| self.is_in_hand(ticket))
+    }
+
+    /// Whether the job of this number is being done.
+    pub(crate) fn is_in_hand(&self, ticket: u64) -> bool {
+        self.busy.is_some() && self.ticket_in_hand == ticket
+    }
 }
 
-struct Shared<J, A> {
+pub(crate) struct Shared<J, A> {
     mailbox: Mutex<Mailbox<J, A>>,
     /// There is a job, or the end.
-    work: Condvar,
+    pub(crate) work: Condvar,
     /// The phase changed, a job is done, or nobody shall wait any longer.
-    done: Condvar,
+    pub(crate) done: Condvar,
+    /// The watch over the thread shall end.
+    pub(crate) watch: Condvar,
+    pub(crate) watched: Arc<dyn Watched>,
     /// Tells the element, without a lock, what `done` tells whoever waits here.
     changed: Box<dyn Fn() + Send + Sync>,
 }
 
 impl<J, A> Shared<J, A> {
-    fn lock(&self) -> MutexGuard<'_, Mailbox<J, A>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Mailbox<J, A>> {
         lock(&self.mailbox)
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.done.notify_all();
         (self.changed)();
     }
 
-    fn set_phase(&self, phase: Phase) {
-        self.lock().phase = phase;
+    /// The load has ended. Not so where it was given up before.
+    fn loaded(&self, phase: Phase) {
+        {
+            let mut mailbox = self.lock();
+            if mailbox.phase == Phase::Loading {
+                mailbox.phase = phase;
+            }
+        }
         self.tell();
     }
 }
@@ -129,33 +165,20 @@ pub struct Loading<J, A> {
 }
 
 impl<J, A> Loading<J, A> {
-    /// Whether the worker has been told to end: then what fails is not to be posted.
-    pub fn is_stopping(&self) -> bool {
-        self.shared.lock().stop
-    }
-
-    /// Sets what [`Worker::interrupt`] calls to end a job in progress. It is called from another
-    /// thread, and at once where the worker has been told to end already.
-    pub fn on_stop(&self, cancel: impl Fn() + Send + Sync + 'static) {
-        let cancel = Arc::new(cancel);
-        let stop = {
-            let mut mailbox = self.shared.lock();
-            mailbox.on_stop = Some(cancel.clone());
-            mailbox.stop
-        };
-        if stop {
-            cancel();
-        }
+    /// Whether nobody wants the load any more: what fails now is no failure, and nothing is
+    /// to be told of it.
+    pub fn is_over(&self) -> bool {
+        let mailbox = self.shared.lock();
+        mailbox.stop || mailbox.phase != Phase::Loading
     }
 }
 
 /// A thread of an element that runs one job at a time.
 ///
-/// The thread makes a [`Task`], runs jobs with it and drops it. [`submit`](Self::submit) hands
-/// over a job without waiting; the mailbox holds one, so that a newer job replaces one that was
-/// not begun. [`run`](Self::run) waits for the answer. The thread holds no reference to the
-/// element. A panic on it becomes an error message of the element, and all waits end. Dropping
-/// the worker stops it.
+/// Jobs are left with [`submit`](Self::submit), which never waits and keeps only the
+/// newest, or done with [`run`](Self::run), which waits. The thread holds no reference to
+/// the element. A panic in it becomes an element error, and whoever waits is let go. What
+/// takes longer than it may is told by a warning; then nobody waits for it either.
 pub struct Worker<J: Send + 'static, A: Send + 'static> {
     name: &'static str,
     shared: Arc<Shared<J, A>>,
@@ -163,15 +186,16 @@ pub struct Worker<J: Send + 'static, A: Send + 'static> {
 }
 
 impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
-    /// Starts the thread `name` and returns. `load` makes the task on that thread, or posts an
-    /// error message. `changed` is called on it, without a lock, when the phase changes and
-    /// after every job.
+    /// Starts the thread `name`. `load` makes the task on it, or posts what is wrong.
+    /// `watched` says what the thread is doing; a second thread looks whether that takes too
+    /// long. `changed` is called, without a lock, when the phase changes and after every job.
     ///
     /// # Errors
     /// Where the system starts no thread.
     pub fn spawn<E, T, L>(
         element: &E,
         name: &'static str,
+        watched: Arc<dyn Watched>,
         changed: impl Fn() + Send + Sync + 'static,
         load: L,
     ) -> std::io::Result<Self>
@@ -190,17 +214,25 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
                 ticket: 0,
                 busy: None,
                 ticket_in_hand: 0,
+                ticket_done: 0,
                 answers: VecDeque::new(),
                 dropped: 0,
-                on_stop: None,
+                late: None,
+                late_in_a_row: 0,
+                timeouts: 0,
+                ended: false,
+                left: false,
             }),
             work: Condvar::new(),
             done: Condvar::new(),
+            watch: Condvar::new(),
+            watched: watched.clone(),
             changed: Box::new(changed),
         });
+        let element = element.upcast_ref::<gst::Element>().downgrade();
         let thread = std::thread::Builder::new().name(name.into()).spawn({
             let shared = shared.clone();
-            let element = element.upcast_ref::<gst::Element>().downgrade();
+            let element = element.clone();
             move || {
                 let _ending = Ending {
                     shared: &shared,
@@ -211,19 +243,27 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
                     shared: shared.clone(),
                 }) {
                     Ok(task) => {
-                        shared.set_phase(Phase::Ready);
+                        shared.loaded(Phase::Ready);
                         work(&shared, task);
                     }
                     // Only now: who waits gives up with an error that is already posted.
-                    Err(Stop) => shared.set_phase(Phase::Failed),
+                    Err(Stop) => shared.loaded(Phase::Failed),
                 }
             }
         })?;
-        Ok(Self {
+        let worker = Self {
             name,
             shared,
             thread: Mutex::new(Some(thread)),
-        })
+        };
+        if let Some(shortest) = watched.shortest() {
+            let shared = worker.shared.clone();
+            // It ends by itself, soon after the other; nothing waits for it.
+            std::thread::Builder::new()
+                .name(format!("{name}-watch"))
+                .spawn(move || watch(&shared, &element, shortest))?;
+        }
+        Ok(worker)
     }
 
     /// Blocks up to `patience` until the load ends; false if it has failed.
@@ -237,20 +277,30 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         mailbox.phase != Phase::Failed
     }
 
-    /// Blocks until the load has ended.
+    /// Waits until the load has ended; false where the worker has given up.
     ///
     /// # Errors
-    /// `Flushing` after [`set_flushing`](Self::set_flushing) or [`interrupt`](Self::interrupt),
-    /// `Error` after a failure, which is posted.
-    pub fn await_ready(&self) -> Result<(), gst::FlowError> {
+    /// `Flushing` when the wait was called off, `Error` after a failure, which is posted.
+    pub fn await_ready(&self) -> Result<bool, gst::FlowError> {
         let mut mailbox = self.shared.lock();
         loop {
             self.may_wait(&mailbox)?;
-            if mailbox.phase == Phase::Ready {
-                return Ok(());
+            if mailbox.phase != Phase::Loading {
+                return Ok(mailbox.phase == Phase::Ready);
             }
             mailbox = self.wait(mailbox);
         }
+    }
+
+    /// Whether no answer is to be expected now: the job in hand has taken too long, or the
+    /// worker has given up.
+    pub fn is_late(&self) -> bool {
+        self.shared.lock().is_late()
+    }
+
+    /// How many loads and jobs took too long.
+    pub fn timeouts(&self) -> u64 {
+        self.shared.lock().timeouts
     }
 
     /// The state of the thread.
@@ -278,7 +328,7 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
     pub fn submit(&self, job: J) {
         let replaced = {
             let mut mailbox = self.shared.lock();
-            if mailbox.flushing || mailbox.stop {
+            if mailbox.flushing || mailbox.stop || mailbox.phase == Phase::GivenUp {
                 Some(job)
             } else {
                 mailbox.put(job).1
@@ -288,12 +338,16 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         self.shared.work.notify_one();
     }
 
-    /// Blocks until the task is loaded and `job` is answered.
+    /// Waits until the task is loaded; then has `job` done and waits for its answer. `None`
+    /// where there is none: the job takes too long, or the one in hand does, or the worker has
+    /// given up.
     ///
     /// # Errors
-    /// As [`await_ready`](Self::await_ready) and [`answer`](Self::answer).
-    pub fn run(&self, job: J) -> Result<A, gst::FlowError> {
-        self.await_ready()?;
+    /// `Flushing` when the wait was called off, `Error` after a failure, which is posted.
+    pub fn run(&self, job: J) -> Result<Option<A>, gst::FlowError> {
+        if !self.await_ready()? || self.is_late() {
+            return Ok(None);
+        }
         let ticket = self.begin(job);
         self.answer(ticket)
     }
@@ -307,12 +361,12 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         ticket
     }
 
-    /// Blocks until a job of [`begin`](Self::begin) is answered.
+    /// Waits for the answer to a job of [`begin`](Self::begin); `None` as in
+    /// [`run`](Self::run).
     ///
     /// # Errors
-    /// As [`await_ready`](Self::await_ready); `Flushing` too where a restart has made the job
-    /// void.
-    pub fn answer(&self, ticket: Ticket) -> Result<A, gst::FlowError> {
+    /// As [`run`](Self::run); `Flushing` too where a restart has made the job void.
+    pub fn answer(&self, ticket: Ticket) -> Result<Option<A>, gst::FlowError> {
         let mut mailbox = self.shared.lock();
         loop {
             self.may_wait(&mailbox)?;
@@ -323,7 +377,10 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
             if let Some(at) = mailbox.answers.iter().position(|a| a.0 == ticket.number) {
                 let answer = mailbox.answers.remove(at).map(|(_, answer)| answer);
                 mailbox.answers.clear();
-                return answer.ok_or(gst::FlowError::Error);
+                return Ok(answer);
+            }
+            if mailbox.is_late() || mailbox.ticket_done >= ticket.number {
+                return Ok(None);
             }
             mailbox = self.wait(mailbox);
         }
@@ -353,13 +410,17 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
         self.shared.done.notify_all();
     }
 
-    /// Blocks until the job in progress has run; a newer one may begin meanwhile. Returns at
-    /// once on the worker's own thread.
+    /// Waits until the task reads nothing more for the job in hand; a newer one may begin
+    /// meanwhile. A job that takes too long is not waited for: it ends without an answer.
     pub fn rest(&self) {
         let own = Some(std::thread::current().id());
         let mut mailbox = self.shared.lock();
         let job = mailbox.ticket_in_hand;
-        while mailbox.busy.is_some() && mailbox.busy != own && mailbox.ticket_in_hand == job {
+        while mailbox.busy.is_some()
+            && mailbox.busy != own
+            && mailbox.ticket_in_hand == job
+            && !(mailbox.stop || mailbox.is_late())
+        {
             mailbox = self.wait(mailbox);
         }
     }
@@ -378,30 +439,46 @@ impl<J: Send + 'static, A: Send + 'static> Worker<J, A> {
 
     /// Ends all waits with `Flushing`, for good, and cancels the job in progress. Does not block.
     pub fn interrupt(&self) {
-        let (void, cancel) = {
+        let void = {
             let mut mailbox = self.shared.lock();
             mailbox.stop = true;
-            let void = mailbox.job.take();
-            (void, mailbox.on_stop.clone())
+            mailbox.job.take()
         };
         drop(void);
-        if let Some(cancel) = cancel {
-            cancel();
-        }
+        self.shared.watched.cancel();
         self.shared.work.notify_all();
         self.shared.done.notify_all();
+        self.shared.watch.notify_all();
     }
 
-    /// Ends the thread and blocks until it has ended. A load in progress is not cancelled. On the
-    /// worker's own thread it does not block: the thread ends by itself afterwards.
+    /// Ends the thread. One that does not end soon is left to itself: it holds nothing of the
+    /// element, and ends when the code that it is in returns.
     pub fn stop(&self) {
         self.interrupt();
         let thread = lock(&self.thread).take();
         // A bus handler may change the state from the worker's own thread, which then ends
         // by itself.
-        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id())
-            && thread.join().is_err()
-        {
+        let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) else {
+            return;
+        };
+        let (mut mailbox, _) = self
+            .shared
+            .done
+            .wait_timeout_while(self.shared.lock(), END_PATIENCE, |m| !m.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        if !mailbox.ended {
+            mailbox.left = true;
+            host::leave_thread();
+            drop(mailbox);
+            gst::warning!(
+                gst::CAT_RUST,
+                "the thread '{}' does not end within {END_PATIENCE:?}, and is left to itself",
+                self.name
+            );
+            return;
+        }
+        drop(mailbox);
+        if thread.join().is_err() {
             gst::error!(gst::CAT_RUST, "the thread '{}' panicked", self.name);
         }
     }
@@ -435,7 +512,15 @@ impl<J, A> Drop for Ending<'_, J, A> {
             }
             self.shared.lock().phase = Phase::Failed;
         }
-        self.shared.lock().busy = None;
+        {
+            let mut mailbox = self.shared.lock();
+            mailbox.busy = None;
+            mailbox.ended = true;
+            if mailbox.left {
+                host::thread_returned();
+            }
+        }
+        self.shared.watch.notify_all();
         self.shared.tell();
     }
 }
@@ -446,7 +531,7 @@ fn work<T: Task>(shared: &Shared<T::Job, T::Answer>, mut task: T) {
         let (ticket, job) = {
             let mut mailbox = shared.lock();
             loop {
-                if mailbox.stop {
+                if mailbox.stop || mailbox.phase == Phase::GivenUp {
                     return;
                 }
                 if let Some(job) = mailbox.job.take() {
@@ -467,16 +552,20 @@ fn work<T: Task>(shared: &Shared<T::Job, T::Answer>, mut task: T) {
         let answer = task.run(job);
         let wanted = {
             let mut mailbox = shared.lock();
+            if matches!(answer, Ok(Some(_))) && !mailbox.is_late() {
+                mailbox.late_in_a_row = 0;
+            }
             mailbox.busy = None;
-            mailbox.generation == ticket.generation
+            mailbox.generation == ticket.generation && !mailbox.stop
         };
         shared.tell();
-        if let (true, Ok(answer)) = (wanted, &answer) {
+        if let (true, Ok(Some(answer))) = (wanted, &answer) {
             task.deliver(answer);
         }
         let mut mailbox = shared.lock();
+        mailbox.ticket_done = ticket.number;
         match answer {
-            Ok(answer) if ticket.generation == mailbox.generation => {
+            Ok(Some(answer)) if ticket.generation == mailbox.generation => {
                 if mailbox.answers.len() == MAX_ANSWERS {
                     mailbox.answers.pop_front();
                 }
@@ -484,7 +573,7 @@ fn work<T: Task>(shared: &Shared<T::Job, T::Answer>, mut task: T) {
             }
             Ok(_) => {}
             Err(Stop) => {
-                if !mailbox.stop {
+                if !mailbox.stop && mailbox.phase == Phase::Ready {
                     mailbox.phase = Phase::Failed;
                 }
                 drop(mailbox);
@@ -500,6 +589,7 @@ fn work<T: Task>(shared: &Shared<T::Job, T::Answer>, mut task: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Unwatched;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -518,11 +608,11 @@ mod tests {
             self.restarts.fetch_add(1, Ordering::SeqCst);
         }
 
-        fn run(&mut self, job: u32) -> Result<u32, Stop> {
+        fn run(&mut self, job: u32) -> Result<Option<u32>, Stop> {
             let _ = self.begun.send(job);
             let _ = self.go.recv();
             assert_ne!(job, 99, "asked to panic");
-            if job == 98 { Err(Stop) } else { Ok(job) }
+            if job == 98 { Err(Stop) } else { Ok(Some(job)) }
         }
     }
 
@@ -548,7 +638,14 @@ mod tests {
             begun: begin,
             restarts: restarts.clone(),
         };
-        let worker = Worker::spawn(&element, "echo", || (), move |_| Ok(task)).expect("thread");
+        let worker = Worker::spawn(
+            &element,
+            "echo",
+            Arc::new(Unwatched),
+            || (),
+            move |_| Ok(task),
+        )
+        .expect("thread");
         worker.await_ready().expect("ready");
         Bench {
             worker: Arc::new(worker),
@@ -576,7 +673,7 @@ mod tests {
         b.go.send(()).expect("thread");
         assert_eq!(b.worker.dropped(), 3);
         // `run` waits for its own answer and voids the earlier ones.
-        assert_eq!(b.worker.run(6), Ok(6));
+        assert_eq!(b.worker.run(6), Ok(Some(6)));
         assert!(b.worker.take_answers().is_empty());
     }
 
@@ -592,7 +689,7 @@ mod tests {
         assert_eq!(b.restarts.load(Ordering::SeqCst), 1);
         b.go.send(()).expect("thread");
         b.go.send(()).expect("thread");
-        assert_eq!(b.worker.run(3), Ok(3));
+        assert_eq!(b.worker.run(3), Ok(Some(3)));
     }
 
     #[test]
@@ -660,8 +757,8 @@ mod tests {
             type Job = ();
             type Answer = ();
             fn restart(&mut self) {}
-            fn run(&mut self, (): ()) -> Result<(), Stop> {
-                Ok(())
+            fn run(&mut self, (): ()) -> Result<Option<()>, Stop> {
+                Ok(Some(()))
             }
             fn deliver(&mut self, (): &()) {
                 let worker = self.0.upgrade().and_then(|w| lock(&w).take());
@@ -677,7 +774,9 @@ mod tests {
         let changed = move || {
             let _ = lock(&tell).send(());
         };
-        let worker = Worker::spawn(&element, "own", changed, move |_| Ok(Suicide(weak)));
+        let worker = Worker::spawn(&element, "own", Arc::new(Unwatched), changed, move |_| {
+            Ok(Suicide(weak))
+        });
         lock(&slot).insert(worker.expect("thread")).submit(());
         while Arc::strong_count(&slot) > 0 && lock(&slot).is_some() {
             told.recv_timeout(LONG).expect("the worker ends");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Questions to the operating system: from where this code was loaded, and how its threads
-//! are scheduled.
+//! Questions to the operating system: from where this code was loaded, how its threads are
+//! scheduled, and how the process ends while one of them cannot.
 //!
 //! ```
 //! // A test is a program of its own: the directory that holds it.
@@ -11,6 +11,7 @@
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs)]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The directory of the shared object (or program) that holds this code; `None` where the
 /// system does not tell.
@@ -50,5 +51,51 @@ pub fn work_beside_video() {
         let parameter = libc::sched_param { sched_priority: 0 };
         // SAFETY: the parameter outlives the call; 0 is the calling thread.
         unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameter) };
+    }
+}
+
+/// Threads that nobody waits for and that may run when the process ends.
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+
+/// Says that a thread in a library's code is left to itself, because that code does not return.
+///
+/// When the process ends, the library's own destructors would take away what the thread still
+/// uses, which ends in a crash. So, on Linux with glibc, a process that has such a thread ends
+/// without the destructors of the libraries that were loaded before this call; its exit status
+/// stays the same, and open C streams are flushed.
+pub fn leave_thread() {
+    LEFT.fetch_add(1, Ordering::SeqCst);
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        static REGISTERED: std::sync::Once = std::sync::Once::new();
+        REGISTERED.call_once(|| {
+            // SAFETY: `at_exit` is as `on_exit` wants it, and this code is loaded until the
+            // process ends: GStreamer does not unload plugins, nor the system programs.
+            unsafe { on_exit(at_exit, std::ptr::null_mut()) };
+        });
+    }
+}
+
+/// A thread that was left has returned after all.
+pub fn thread_returned() {
+    LEFT.fetch_sub(1, Ordering::SeqCst);
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+unsafe extern "C" {
+    // Not in the crate libc. The function is run by `exit`, before what was registered earlier.
+    fn on_exit(
+        function: extern "C" fn(libc::c_int, *mut libc::c_void),
+        argument: *mut libc::c_void,
+    ) -> libc::c_int;
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+extern "C" fn at_exit(status: libc::c_int, _argument: *mut libc::c_void) {
+    if LEFT.load(Ordering::SeqCst) > 0 {
+        // SAFETY: a null pointer stands for all open streams.
+        unsafe { libc::fflush(std::ptr::null_mut()) };
+        // SAFETY: has no conditions; nothing runs after it.
+        unsafe { libc::_exit(status) };
     }
 }

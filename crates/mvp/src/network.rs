@@ -2,7 +2,7 @@
 //! The graphs of a bundle on ONNX Runtime.
 
 use super::{Bundle, Error, GraphFile};
-use onnx::{ModelSource, Runtime, Session, SessionOptions, TensorSpec, Terminator};
+use onnx::{ModelSource, Runtime, Session, SessionOptions, TensorSpec};
 
 /// The graphs of a bundle, one session each, whose inputs and outputs fit the manifest.
 pub struct Network {
@@ -151,14 +151,6 @@ impl Network {
     /// Why providers that were tried first are not used, each reason once.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// One handle for each graph, which cancels its run from another thread.
-    pub fn terminators(&self) -> Vec<Terminator> {
-        let all = std::iter::once(&self.video).chain(&self.streams);
-        all.chain(std::iter::once(&self.fusion))
-            .map(Session::terminator)
-            .collect()
     }
 
     /// Tokens `[tokens, width]` of a video chunk: `units` `[n, units]`, `valid` `[n]`.

@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// How much a line of ONNX Runtime's own log matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
+    /// Something failed.
     Error,
+    /// Something is not as expected.
     Warning,
+    /// What is done.
     Info,
+    /// Every detail.
     Verbose,
 }
 

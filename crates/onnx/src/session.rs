@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
+use super::control::{Control, Doing, Ends, cancelled};
+use super::gate::Gate;
 use super::{Error, Provider, Runtime};
 use ort::AsPointer;
 use ort::ep::ExecutionProvider as _;
@@ -8,22 +10,24 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Creating TensorRT or CUDA sessions from several threads at once crashes.
-static COMMIT: Mutex<()> = Mutex::new(());
+static GPU: Gate = Gate::new();
 
 /// A graph: the bytes of an ONNX file, and the name by which errors call it.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelSource<'a> {
+    /// What errors and [`Step`](crate::Step) call the graph.
     pub name: &'a str,
+    /// The content of the ONNX file.
     pub bytes: &'a [u8],
 }
 
 /// How a session shall be made.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
+    /// What runs the graph.
     pub provider: Provider,
     /// GPU index, as the provider counts.
     pub device_id: i32,
@@ -33,6 +37,8 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Symbolic dimensions of the graph, pinned to a size.
     pub fixed_dims: Vec<(String, i64)>,
+    /// Shows what the session does, and ends it.
+    pub control: Control,
 }
 
 impl Default for SessionOptions {
@@ -43,6 +49,7 @@ impl Default for SessionOptions {
             engine_cache: None,
             threads: 1,
             fixed_dims: Vec::new(),
+            control: Control::default(),
         }
     }
 }
@@ -50,6 +57,7 @@ impl Default for SessionOptions {
 /// An input or output of a graph. All are float32.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorSpec {
+    /// The graph's name of it.
     pub name: String,
     /// `None` where the graph leaves the size open.
     pub shape: Vec<Option<usize>>,
@@ -80,8 +88,11 @@ impl TensorSpec {
 /// An output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
+    /// The graph's name of it.
     pub name: String,
+    /// Its size in each dimension.
     pub shape: Vec<usize>,
+    /// Its values, row by row.
     pub data: Vec<f32>,
 }
 
@@ -115,36 +126,11 @@ impl Rung {
     }
 }
 
-/// Stops a run from another thread.
-#[derive(Clone)]
-pub struct Terminator(Arc<Cancellation>);
-
-struct Cancellation {
-    options: RunOptions,
-    /// ONNX Runtime tells a run that was ended from one that failed only by its text.
-    asked: AtomicBool,
-}
-
-impl Terminator {
-    /// The run in progress, and every later one, ends with [`Error::Cancelled`]
-    /// until [`Terminator::reset`].
-    pub fn terminate(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
-        // Fails only for an invalid handle, which this type cannot hold.
-        let _ = self.0.options.terminate();
-    }
-
-    pub fn reset(&self) {
-        let _ = self.0.options.unterminate();
-        self.0.asked.store(false, Ordering::SeqCst);
-    }
-}
-
 /// A graph, ready to run. Not to be shared between threads while it runs.
 pub struct Session {
     name: String,
     session: ort::session::Session,
-    cancellation: Terminator,
+    control: Control,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     active: Rung,
@@ -158,7 +144,8 @@ impl Runtime {
     /// # Errors
     /// [`Error::Provider`] when an explicit provider is missing, does not load, has no
     /// device or takes no node of the graph; [`Error::Graph`] when the graph itself is
-    /// refused; [`Error::Contract`] for inputs or outputs that are not float32 tensors.
+    /// refused; [`Error::Contract`] for inputs or outputs that are not float32 tensors;
+    /// [`Error::Cancelled`] where the control of `options` ended it.
     pub fn session(
         &self,
         source: ModelSource<'_>,
@@ -218,15 +205,25 @@ impl Runtime {
             reason,
         };
 
-        let _one_at_a_time = COMMIT.lock().unwrap_or_else(PoisonError::into_inner);
+        let control = &options.control;
+        let _one_at_a_time = match rung {
+            Rung::Cpu => None,
+            _ => Some(GPU.enter(control, source.name, rung.name())?),
+        };
         let mut builder = self.builder(options).map_err(|e| graph(e.to_string()))?;
+        let engines = engine_directory(source, options);
+        let doing = match rung {
+            Rung::TensorRt if !engines.as_deref().is_some_and(holds_engine) => Doing::Building,
+            _ => Doing::Loading,
+        };
+        let going = control.begin(source.name, doing, Ends::Load(builder.canceler()))?;
         let mut cache_lock = None;
         if rung == Rung::TensorRt {
             let mut ep = ort::ep::TensorRT::default()
                 .with_device_id(options.device_id)
                 .with_fp16(false)
                 .with_timing_cache(options.engine_cache.is_some());
-            if let Some(directory) = engine_directory(source, options) {
+            if let Some(directory) = engines {
                 cache_lock = Some(lock_directory(&directory).map_err(|e| {
                     provider(format!(
                         "the engine cache {} cannot be written: {e}; set engine-cache-dir",
@@ -251,11 +248,15 @@ impl Runtime {
         let session = builder
             .commit_from_memory(source.bytes)
             .map_err(|e| match rung {
+                _ if going.is_called_off() => cancelled(source.name),
                 Rung::Cpu => graph(e.to_string()),
                 // Without a device the providers register and only the commit fails.
                 _ => provider(e.to_string()),
             })?;
         drop(cache_lock);
+        if going.is_called_off() {
+            return Err(cancelled(source.name));
+        }
 
         let assignment = assignment(&session).map_err(|e| graph(e.to_string()))?;
         let active = assignment
@@ -281,10 +282,7 @@ impl Runtime {
             inputs: specs(session.inputs(), "input")?,
             outputs: specs(session.outputs(), "output")?,
             session,
-            cancellation: Terminator(Arc::new(Cancellation {
-                options: RunOptions::new().map_err(|e| graph(e.to_string()))?,
-                asked: AtomicBool::new(false),
-            })),
+            control: control.clone(),
             active,
             assignment,
             warnings: Vec::new(),
@@ -315,10 +313,12 @@ impl Session {
         &self.name
     }
 
+    /// What a run takes, in the graph's order.
     pub fn inputs(&self) -> &[TensorSpec] {
         &self.inputs
     }
 
+    /// What a run gives, in the graph's order.
     pub fn outputs(&self) -> &[TensorSpec] {
         &self.outputs
     }
@@ -339,8 +339,9 @@ impl Session {
         &self.warnings
     }
 
-    pub fn terminator(&self) -> Terminator {
-        self.cancellation.clone()
+    /// The control of the options that it was made with.
+    pub fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Runs the graph once. `inputs` are name, shape and row-major values; outputs
@@ -350,14 +351,9 @@ impl Session {
     /// [`Error::Contract`] for a shape that does not fit, [`Error::Cancelled`],
     /// [`Error::Run`].
     pub fn run(&mut self, inputs: &[(&str, &[usize], &[f32])]) -> Result<Vec<Tensor>, Error> {
-        let failed = |name: &str, e: ort::Error| {
-            let model = name.to_string();
-            if self.cancellation.0.asked.load(Ordering::SeqCst) {
-                Error::Cancelled { model }
-            } else {
-                let reason = e.to_string();
-                Error::Run { model, reason }
-            }
+        let failed = |name: &str, e: ort::Error| Error::Run {
+            model: name.to_string(),
+            reason: e.to_string(),
         };
         let mut values: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
             Vec::with_capacity(inputs.len());
@@ -366,13 +362,16 @@ impl Session {
                 .map_err(|e| failed(&self.name, e))?;
             values.push((Cow::Borrowed(*name), view.into()));
         }
+        let options = Arc::new(RunOptions::new().map_err(|e| failed(&self.name, e))?);
+        let ends = Ends::Run(options.clone());
+        let going = self.control.begin(&self.name, Doing::Running, ends)?;
         let outputs = self
             .session
-            .run_with_options::<_, 0>(
-                ort::session::SessionInputs::ValueMap(values),
-                &self.cancellation.0.options,
-            )
-            .map_err(|e| failed(&self.name, e))?;
+            .run_with_options::<_, 0>(ort::session::SessionInputs::ValueMap(values), &options);
+        if going.is_called_off() {
+            return Err(cancelled(&self.name));
+        }
+        let outputs = outputs.map_err(|e| failed(&self.name, e))?;
         let mut tensors = Vec::with_capacity(self.outputs.len());
         for spec in &self.outputs {
             let value = &outputs[spec.name.as_str()];
@@ -416,40 +415,36 @@ fn tensor_spec(
 /// Which provider runs how many nodes, in ONNX Runtime's own words.
 fn assignment(session: &ort::session::Session) -> ort::Result<Vec<(String, usize)>> {
     let api = ort::api();
+    // SAFETY: used below on what a call has just returned, once.
+    let check = |status| unsafe { ort::Error::result_from_status(status) };
     let mut subgraphs = std::ptr::null();
     let mut count = 0;
-    // SAFETY: the session is alive; the arrays and strings belong to it and are
-    // copied before this function returns.
-    unsafe {
-        ort::Error::result_from_status((api.Session_GetEpGraphAssignmentInfo)(
-            session.ptr(),
-            &mut subgraphs,
-            &mut count,
-        ))?;
-        let mut found: Vec<(String, usize)> = Vec::new();
-        for i in 0..count {
-            let subgraph = *subgraphs.add(i);
-            let mut name = std::ptr::null();
-            ort::Error::result_from_status((api.EpAssignedSubgraph_GetEpName)(
-                subgraph, &mut name,
-            ))?;
-            let mut nodes = std::ptr::null();
-            let mut node_count = 0;
-            ort::Error::result_from_status((api.EpAssignedSubgraph_GetNodes)(
-                subgraph,
-                &mut nodes,
-                &mut node_count,
-            ))?;
-            let name = std::ffi::CStr::from_ptr(name)
-                .to_string_lossy()
-                .into_owned();
-            match found.iter_mut().find(|(n, _)| *n == name) {
-                Some((_, n)) => *n += node_count,
-                None => found.push((name, node_count)),
-            }
+    // SAFETY: the session is alive, and the results are written to variables that outlive the
+    // call. The array belongs to the session, as does everything that is read from it below.
+    check(unsafe {
+        (api.Session_GetEpGraphAssignmentInfo)(session.ptr(), &mut subgraphs, &mut count)
+    })?;
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for i in 0..count {
+        // SAFETY: the array has `count` elements.
+        let subgraph = unsafe { *subgraphs.add(i) };
+        let mut name = std::ptr::null();
+        // SAFETY: the subgraph is one of the session's, and `name` outlives the call.
+        check(unsafe { (api.EpAssignedSubgraph_GetEpName)(subgraph, &mut name) })?;
+        let mut nodes = std::ptr::null();
+        let mut node_count = 0;
+        // SAFETY: as above, for `nodes` and `node_count`.
+        check(unsafe { (api.EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut node_count) })?;
+        // SAFETY: the call that gave the name succeeded; the text is terminated by NUL, belongs
+        // to the session, and is copied here.
+        let name = unsafe { std::ffi::CStr::from_ptr(name) };
+        let name = name.to_string_lossy().into_owned();
+        match found.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, n)) => *n += node_count,
+            None => found.push((name, node_count)),
         }
-        Ok(found)
     }
+    Ok(found)
 }
 
 fn assignment_text(assignment: &[(String, usize)]) -> String {
