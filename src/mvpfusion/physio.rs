@@ -114,8 +114,10 @@ pub(super) fn template_caps(name: &str) -> gst::Caps {
 /// Why caps cannot be read as a signal.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Refusal {
-    /// There is no telling which channel it is, or the samples cannot be read.
+    /// The samples cannot be read, or there is no channel as the user names it.
     Unreadable(String),
+    /// There is no telling which channel it is.
+    Channel(String),
     /// What the stream declares is another thing.
     Contradiction(String),
     /// It is in a unit that the signal cannot be measured in.
@@ -124,7 +126,10 @@ pub(super) enum Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Unreadable(text) | Self::Contradiction(text) | Self::Unit(text)) = self;
+        let (Self::Unreadable(text)
+        | Self::Channel(text)
+        | Self::Contradiction(text)
+        | Self::Unit(text)) = self;
         f.write_str(text)
     }
 }
@@ -253,7 +258,11 @@ impl Stream {
     /// Nanoseconds from the buffer's start to sample `index` of `count`; in an irregular
     /// stream the samples are spread evenly over the buffer's duration.
     pub(super) fn sample_time(&self, index: u64, count: u64, duration: Option<u64>) -> u64 {
-        if self.rate > 0.0 {
+        let nominal = count as f64 * 1e9 / self.rate;
+        // The buffer's own duration is the clock where it says otherwise: audio caps of a
+        // recorded stream hold a rounded rate.
+        let other = duration.is_some_and(|d| (d as f64 - nominal).abs() > nominal * 1e-3);
+        if self.rate > 0.0 && !other {
             (index as f64 * 1e9 / self.rate).round() as u64
         } else {
             duration.map_or(0, |d| d * index / count.max(1))
@@ -276,7 +285,7 @@ fn choose_channel(
     units: &[&str],
     modality: &str,
     wanted: Option<&str>,
-) -> Result<(usize, Chosen), String> {
+) -> Result<(usize, Chosen), Refusal> {
     let those = |texts: &[&str], fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
         (0..channels.min(texts.len()))
             .filter(|i| fits(texts[*i]))
@@ -293,12 +302,12 @@ fn choose_channel(
         return match (&named[..], wanted.parse().ok().filter(|i| *i < channels)) {
             ([one], _) => Ok((*one, Chosen::User)),
             ([], Some(index)) => Ok((index, Chosen::User)),
-            (several, _) => Err(format!(
+            (several, _) => Err(Refusal::Unreadable(format!(
                 "the property channel names '{wanted}'; the stream has {} such channels ({listed}). \
                  Expected the label of one, or an index from 0 to {}",
                 several.len(),
                 channels - 1
-            )),
+            ))),
         };
     }
     if channels == 1 {
@@ -314,7 +323,7 @@ fn choose_channel(
         }
         _ => {}
     }
-    Err(format!(
+    Err(Refusal::Channel(format!(
         "the stream has {channels} channels ({listed}) and {} of them is called {modality}; \
          expected one channel",
         if found.is_empty() {
@@ -322,7 +331,7 @@ fn choose_channel(
         } else {
             "more than one"
         },
-    ))
+    )))
 }
 
 #[cfg(test)]
@@ -428,10 +437,7 @@ mod tests {
         assert!(Stream::from_caps(&caps, "eda", &force).is_ok());
         caps.make_mut().set("channels", 3);
         let refused = Stream::from_caps(&caps, "ppg", &force);
-        assert!(
-            matches!(refused, Err(Refusal::Unreadable(_))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(Refusal::Channel(_))), "{refused:?}");
     }
 
     #[test]

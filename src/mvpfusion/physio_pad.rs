@@ -375,11 +375,12 @@ impl MvpFusion {
     }
 
     /// Says why caps are not read. A stream that cannot be the signal at all is an error at
-    /// first; later, and for its unit, the signal is masked and the rest goes on.
+    /// first; later, and where its unit or its channels leave doubt, the signal is masked and
+    /// the rest goes on.
     fn refuse_caps(&self, pad: &gst::Pad, name: &str, refusal: &Refusal) -> bool {
         let (element, pad_name) = (self.obj().name(), pad.name());
         let remedy = match refusal {
-            Refusal::Unreadable(_) => format!(
+            Refusal::Unreadable(_) | Refusal::Channel(_) => format!(
                 "Name the channel: {pad_name}::channel=LABEL-OR-INDEX at the element {element}, or the \
                  property channel of its pad {pad_name}"
             ),
@@ -397,7 +398,10 @@ impl MvpFusion {
             let inputs = state.inputs.clone();
             let physio = state.physio_pads.get_mut(name);
             physio
-                .filter(|p| p.stream.is_some() || p.refused || matches!(refusal, Refusal::Unit(_)))
+                .filter(|p| {
+                    let doubt = matches!(refusal, Refusal::Unit(_) | Refusal::Channel(_));
+                    p.stream.is_some() || p.refused || doubt
+                })
                 .map(|physio| {
                     physio.refused = true;
                     inputs

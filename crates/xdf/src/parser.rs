@@ -542,42 +542,7 @@ impl Parser {
             }
             let id = u32::from_le_bytes(c.array()?);
             let head = c.at;
-            self.consume(head);
-            let bytes = left - 4;
-            if self.only.is_some_and(|only| only != id) {
-                self.state = State::Skip {
-                    from: self.position,
-                    left: bytes,
-                };
-                return Ok(None);
-            }
-            let known = self.streams.get(&id);
-            self.state = match known {
-                Some(Some(known)) if !self.headers_only => {
-                    self.begun = Some(ChunkStart {
-                        at: self.position - head as u64,
-                        last: known.last,
-                    });
-                    State::Samples {
-                        id,
-                        bytes,
-                        count: None,
-                    }
-                }
-                _ => State::Skip {
-                    from: self.position,
-                    left: bytes,
-                },
-            };
-            if known.is_none() {
-                // So that it is reported once.
-                self.streams.insert(id, None);
-                return Ok(Some(Event::Damage {
-                    at: self.position - head as u64,
-                    what: format!("samples of the stream {id}, which has no header"),
-                }));
-            }
-            return Ok(None);
+            return self.begin_samples(id, head, left);
         }
         if left > MAX_WHOLE {
             return Err(Stop::Damage(format!(
@@ -646,6 +611,47 @@ impl Parser {
         };
         self.consume(end);
         Ok(event)
+    }
+
+    /// Begins a chunk of samples, of which `left` bytes follow its tag. `head`: bytes up to
+    /// the samples.
+    fn begin_samples(&mut self, id: u32, head: usize, left: u64) -> Result<Option<Event>, Stop> {
+        self.consume(head);
+        let bytes = left - 4;
+        if self.only.is_some_and(|only| only != id) {
+            self.state = State::Skip {
+                from: self.position,
+                left: bytes,
+            };
+            return Ok(None);
+        }
+        let known = self.streams.get(&id);
+        self.state = match known {
+            Some(Some(known)) if !self.headers_only => {
+                self.begun = Some(ChunkStart {
+                    at: self.position - head as u64,
+                    last: known.last,
+                });
+                State::Samples {
+                    id,
+                    bytes,
+                    count: None,
+                }
+            }
+            _ => State::Skip {
+                from: self.position,
+                left: bytes,
+            },
+        };
+        if known.is_none() {
+            // So that it is reported once.
+            self.streams.insert(id, None);
+            return Ok(Some(Event::Damage {
+                at: self.position - head as u64,
+                what: format!("samples of the stream {id}, which has no header"),
+            }));
+        }
+        Ok(None)
     }
 
     /// Reads the whole samples of the chunk that are in the buffer, up to one event's worth.

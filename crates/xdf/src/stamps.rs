@@ -28,6 +28,8 @@ const EVENTS_LAST: usize = 2;
 /// which they were written, or behind it (what devices keep back is late, not wrong).
 const AHEAD: f64 = 2.0;
 const BEHIND: f64 = 60.0;
+/// The same where only other streams have offsets.
+const FAR: f64 = 600.0;
 /// A new clock goes on one interval after the old one if the offsets say about the same,
 /// seconds.
 const ABOUT: f64 = 2.0;
@@ -459,9 +461,14 @@ fn other_clock(
     let written = run.written();
     let wrong = match (&written, span) {
         (Some(marks), _) => {
-            let mut off: Vec<f64> = marks.iter().map(|m| m.time - m.written).collect();
-            let most = off.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            overlap || most < -BEHIND || median(&mut off).is_some_and(|m| m > AHEAD)
+            let off = marks.iter().map(|m| m.time - m.written);
+            let (least, most) = off.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), off| {
+                (a.min(off), b.max(off))
+            });
+            // The offsets of other streams may stand anywhere in a converted recording.
+            let own = marks.iter().all(|m| m.own);
+            let (ahead, behind) = if own { (AHEAD, BEHIND) } else { (FAR, FAR) };
+            overlap || least > ahead || most < -behind
         }
         (None, Some((from, to))) => {
             overlap || run.times.1 < from - BEHIND || run.times.0 > to + BEHIND

@@ -159,7 +159,7 @@ impl XdfDemux {
             if part.new_clock {
                 session.streams[index].begin_clock();
             }
-            let ready = session.streams[index].smooth(part.stamps, part.values);
+            let ready = session.streams[index].smooth(part);
             if !ready.stamps.is_empty() {
                 self.send(session, index, &ready)?;
             }

@@ -21,6 +21,8 @@ pub(super) struct Stream {
     pub corrector: Option<Corrector>,
     /// Which timestamps are wrong.
     pub placer: Placer,
+    /// Samples left out since the last that was right.
+    strays: usize,
     /// Bytes of a sample of numbers.
     stride: Option<usize>,
     /// ns.
@@ -70,6 +72,8 @@ impl Smoother {
 pub(super) struct Sifted {
     /// They are of another clock than the samples before.
     pub new_clock: bool,
+    /// Samples with wrong timestamps before them, which were left out.
+    pub skipped: usize,
     pub stamps: Vec<f64>,
     pub values: Values,
 }
@@ -107,6 +111,7 @@ impl Stream {
             causal: Causal::default(),
             corrector: None,
             placer: Placer::new(Arc::new(Examined::unexamined())),
+            strays: 0,
             stride,
             interval,
             spacing,
@@ -132,6 +137,7 @@ impl Stream {
 
     /// Begins anew at `position`, ns.
     pub(super) fn restart(&mut self, position: i64) {
+        self.strays = 0;
         self.writer.clear();
         self.writer.resume(position, true);
         if let Some(s) = &mut self.smoother {
@@ -139,56 +145,63 @@ impl Stream {
         }
     }
 
-    /// Takes the first samples up to those of another clock; leaves out those with wrong
-    /// timestamps. True if they are of another clock than the samples before.
+    /// Takes the first samples up to a wrong timestamp or to those of another clock.
     pub(super) fn sift(&mut self, stamps: &mut Vec<f64>, values: &mut Values) -> Sifted {
+        fn take<T>(all: &mut Vec<T>, skip: usize, end: usize) -> Vec<T> {
+            let rest = all.split_off(end);
+            let mut first = std::mem::replace(all, rest);
+            first.drain(..skip);
+            first
+        }
         let count = stamps.len();
-        let new_clock = self.placer.until_new_clock() == 0;
-        let part = if new_clock {
-            // The piece begins with its first sample.
-            1
-        } else {
-            usize::try_from(self.placer.until_new_clock()).map_or(count, |n| n.min(count))
+        let until = self.placer.until_new_clock();
+        // The first sample of another clock is taken alone, which makes it the current one.
+        let limit = match until {
+            0 => 1,
+            until => usize::try_from(until).map_or(count, |n| n.min(count)),
         };
-        let rest = stamps.split_off(part);
-        let mut right = Vec::with_capacity(part);
-        let taken: Vec<bool> = std::mem::replace(stamps, rest)
-            .into_iter()
-            .map(|stamp| self.placer.take(stamp))
-            .map(|stamp| stamp.inspect(|s| right.push(*s)).is_some())
-            .collect();
-        let kept = |size: usize| move |i: usize| (i * size)..((i + 1) * size);
-        let mut first = match values {
-            Values::Numbers(bytes) => {
-                let size = bytes.len() / count.max(1);
-                let rest = bytes.split_off(size * part);
-                let mut first = std::mem::replace(bytes, rest);
-                if right.len() < part {
-                    let all = std::mem::take(&mut first);
-                    for i in (0..part).filter(|i| taken[*i]) {
-                        first.extend_from_slice(&all[kept(size)(i)]);
-                    }
+        let (mut right, mut lead, mut end) = (Vec::with_capacity(limit), 0, 0);
+        let mut skipped = std::mem::take(&mut self.strays);
+        while end < limit {
+            let stamp = self.placer.take(stamps[end]);
+            end += 1;
+            match stamp {
+                Some(stamp) => right.push(stamp),
+                None if right.is_empty() => {
+                    lead += 1;
+                    skipped += 1;
                 }
-                Values::Numbers(first)
+                None => {
+                    self.strays = 1;
+                    break;
+                }
+            }
+        }
+        if right.is_empty() {
+            self.strays = std::mem::take(&mut skipped);
+        }
+        stamps.drain(..end);
+        let last = lead + right.len();
+        let cut = |size: usize| (size * lead, size * last, size * (end - last));
+        let values = match values {
+            Values::Numbers(bytes) => {
+                let (skip, until, after) = cut(bytes.len() / count.max(1));
+                let taken = take(bytes, skip, until);
+                bytes.drain(..after);
+                Values::Numbers(taken)
             }
             Values::Texts(texts) => {
-                let size = texts.len() / count.max(1);
-                let rest = texts.split_off(size * part);
-                Values::Texts(std::mem::replace(texts, rest))
+                let (skip, until, after) = cut(texts.len() / count.max(1));
+                let taken = take(texts, skip, until);
+                texts.drain(..after);
+                Values::Texts(taken)
             }
         };
-        if let Values::Texts(texts) = &mut first {
-            let size = texts.len() / part.max(1);
-            let mut i = 0;
-            texts.retain(|_| {
-                i += 1;
-                taken[(i - 1) / size.max(1)]
-            });
-        }
         Sifted {
-            new_clock,
+            new_clock: until == 0,
+            skipped,
             stamps: right,
-            values: first,
+            values,
         }
     }
 
@@ -202,7 +215,18 @@ impl Stream {
     }
 
     /// Takes samples as they were recorded; gives those that are ready, in the same order.
-    pub(super) fn smooth(&mut self, stamps: Vec<f64>, values: Values) -> Ready {
+    pub(super) fn smooth(&mut self, sifted: Sifted) -> Ready {
+        let Sifted {
+            skipped,
+            stamps,
+            values,
+            ..
+        } = sifted;
+        if let (Some(s), Some(next)) = (&mut self.smoother, stamps.first())
+            && skipped > 0
+        {
+            s.dejitter.skip(skipped, *next);
+        }
         // Not `any`: every timestamp is to be seen.
         let events = self
             .spacing
