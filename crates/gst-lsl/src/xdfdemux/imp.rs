@@ -20,13 +20,19 @@
  * Where the recording can be read anywhere (`filesrc`) it is read twice before the first
  * buffer: then the correction of each clock is a robust line through all its offsets,
  * clocks that started anew are told apart, and the duration and seeking by time work.
- * Otherwise each correction is made of the offsets so far; playing begins once each
- * stream has one, 20 s of recording at the latest. What a stream that appears later has
- * from before the earliest stamp until then is dropped, with a warning.
+ * The streams are then read side by side, whatever their order in the file. Timestamps are
+ * examined before: single wrong ones are dropped, and those of another clock (in Unix time,
+ * in milliseconds, after a step) are placed by where the clock offsets of the stream stand
+ * in the file. A warning says so, once for each stream.
  *
- * GAP events say when a stream has nothing. Streams stand beside each other in a
- * recording as far as the recorder wrote them so (LabRecorder: up to a second): put a
- * queue on each pad where the streams meet again.
+ * Otherwise (push mode) each correction is made of the offsets so far; playing begins once
+ * each stream has one, 20 s of recording at the latest. What a stream that appears later has
+ * from before the earliest timestamp until then is dropped, with a warning. Streams come in
+ * the order of the file, and timestamps are believed: put a file source directly before
+ * xdfdemux where a recording is not LabRecorder's own.
+ *
+ * GAP events say when a stream has nothing. Put a queue on each pad where the streams meet
+ * again.
  *
  * A damaged recording is read on from the next boundary mark; what is lost is told by a
  * warning on the bus.
