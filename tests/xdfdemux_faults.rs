@@ -194,7 +194,8 @@ fn timestamps_that_are_wrong_are_told_and_nothing_else_is_lost() {
 
 #[test]
 fn another_clock_is_placed_and_told() {
-    let cases: [(&str, &dyn Fn(f64) -> f64, &str); 5] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(f64) -> f64, &'a str);
+    let cases: [Case; 5] = [
         ("since 1970", &|t| t + 1.7e9, "another clock"),
         ("milliseconds", &|t| (t + 1.7e9) * 1e3, "1000 to the second"),
         ("of the device", &|t| t - 990.0, "another clock"),

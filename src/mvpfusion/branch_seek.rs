@@ -7,6 +7,7 @@ use gst::{ClockTime, GenericFormattedValue, SeekFlags, SeekType};
 /// A seek that brings every branch to the same position.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct BranchSeek {
+    rate: f64,
     flags: SeekFlags,
     start: ClockTime,
     stop_type: SeekType,
@@ -16,9 +17,16 @@ pub(super) struct BranchSeek {
 impl BranchSeek {
     pub(super) fn event(&self, seqnum: gst::Seqnum) -> gst::Event {
         let (start, stop) = (Some(self.start), self.stop);
-        gst::event::Seek::builder(1.0, self.flags, SeekType::Set, start, self.stop_type, stop)
-            .seqnum(seqnum)
-            .build()
+        gst::event::Seek::builder(
+            self.rate,
+            self.flags,
+            SeekType::Set,
+            start,
+            self.stop_type,
+            stop,
+        )
+        .seqnum(seqnum)
+        .build()
     }
 }
 
@@ -40,10 +48,15 @@ pub(super) fn branch_seek(seek: &gst::event::Seek) -> Result<BranchSeek, String>
         | SeekFlags::TRICKMODE_KEY_UNITS
         | SeekFlags::TRICKMODE_NO_AUDIO
         | SeekFlags::INSTANT_RATE_CHANGE;
-    if rate != 1.0 || flags.intersects(trick) {
+    if rate <= 0.0 || flags.intersects(trick) {
         return Err(format!(
-            "at rate {rate} the windows would not be seconds of the body; expected rate 1 and no \
-             trick mode while physiology is linked"
+            "at rate {rate} ({}) windows cannot be filled: the network takes every sample, in the \
+             order of time; expected a rate above 0 and no trick mode while physiology is linked",
+            if rate > 0.0 {
+                "in a trick mode"
+            } else {
+                "backwards"
+            }
         ));
     }
     if !flags.contains(SeekFlags::FLUSH) {
@@ -73,6 +86,7 @@ pub(super) fn branch_seek(seek: &gst::event::Seek) -> Result<BranchSeek, String>
     // Key frames are where the video has them; the physiology has none.
     let snap = SeekFlags::KEY_UNIT | SeekFlags::SNAP_BEFORE | SeekFlags::SNAP_AFTER;
     Ok(BranchSeek {
+        rate,
         flags: flags.difference(snap) | SeekFlags::ACCURATE,
         start,
         stop_type,
@@ -117,7 +131,23 @@ mod tests {
                 assert_eq!(ask(&own), Ok(wanted));
             }
         }
+        for rate in [0.5, 2.0, 3.7] {
+            let seek = event(rate, SeekFlags::FLUSH, SeekType::Set, SeekType::None);
+            let own = ask(&seek).expect("can be done").event(seek.seqnum());
+            let gst::EventView::Seek(own) = own.view() else {
+                unreachable!("a seek")
+            };
+            assert_eq!(own.get().0, rate);
+        }
         let looped = SeekFlags::FLUSH | SeekFlags::SEGMENT;
+        for rate in [0.5, 2.0, 3.7] {
+            let seek = event(rate, SeekFlags::FLUSH, SeekType::Set, SeekType::None);
+            let own = ask(&seek).expect("can be done").event(seek.seqnum());
+            let gst::EventView::Seek(own) = own.view() else {
+                unreachable!("a seek")
+            };
+            assert_eq!(own.get().0, rate);
+        }
         let looped = ask(&event(1.0, looped, SeekType::Set, SeekType::None));
         assert!(looped.is_ok_and(|w| w.flags.contains(SeekFlags::SEGMENT)));
     }
@@ -127,8 +157,6 @@ mod tests {
         let (flush, set) = (SeekFlags::FLUSH, SeekType::Set);
         let trick = SeekFlags::TRICKMODE;
         for (seek, word) in [
-            (event(2.0, flush, set, SeekType::None), "rate 2"),
-            (event(0.5, flush, set, SeekType::None), "rate 0.5"),
             (event(-1.0, flush, set, SeekType::Set), "rate -1"),
             (event(1.0, flush | trick, set, SeekType::None), "trick"),
             (

@@ -4,7 +4,7 @@
 use super::MvpFusionPad;
 use super::imp::{CAT, MvpFusion};
 use super::physio::{self, Refusal, Stream};
-use super::state::{PhysioPad, State};
+use super::state::{PhysioPad, State, at_rate_1};
 use crate::common;
 use gst::ClockTime;
 use gst::prelude::*;
@@ -209,7 +209,7 @@ impl MvpFusion {
                     let followed = state.followed_seek.clone();
                     let physio = state.physio_pads.get_mut(name);
                     physio.and_then(|physio| {
-                        physio.segment = Some(segment.clone());
+                        physio.segment = Some(at_rate_1(segment));
                         let late = !std::mem::replace(&mut physio.has_segment, true);
                         let seek =
                             followed.filter(|(seek, _)| late && physio.flushed != Some(*seek));

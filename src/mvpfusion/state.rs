@@ -21,6 +21,18 @@ pub(super) const AHEAD: u64 = 10_000_000_000;
 /// feed several pads, and has to get past the samples of one to those of another.
 const NEAR_AHEAD: u64 = 2_000_000_000;
 
+/// The segment with its rate taken out: running time counts seconds of the film and the
+/// body, however fast they play.
+pub(super) fn at_rate_1(
+    segment: &gst::FormattedSegment<ClockTime>,
+) -> gst::FormattedSegment<ClockTime> {
+    let mut segment = segment.clone();
+    if segment.rate() > 0.0 {
+        segment.set_rate(1.0);
+    }
+    segment
+}
+
 /// One physiology pad, as the video's streaming thread needs it.
 #[derive(Debug, Default)]
 pub(super) struct PhysioPad {
@@ -108,6 +120,8 @@ pub(super) struct State {
     pub(super) shared: Arc<Shared>,
 
     pub(super) segment: Option<gst::FormattedSegment<ClockTime>>,
+    /// The rate at which the video plays; 0 before its first segment.
+    pub(super) rate: f64,
     pub(super) video_flushing: bool,
     pub(super) video_eos: bool,
     /// As in [`PhysioPad`].
@@ -139,6 +153,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// How many seconds of the film pass in a second of running time.
+    pub(super) fn rate(&self) -> f64 {
+        if self.rate > 0.0 { self.rate } else { 1.0 }
+    }
+
     /// Whether a pad that has come to `progress` is held back, when waiting.
     pub(super) fn holds_back(&self, progress: u64) -> bool {
         let now = self.video_time + self.hop;

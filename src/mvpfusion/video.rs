@@ -3,7 +3,7 @@
 
 use super::imp::{CAT, MvpFusion};
 use super::pace::{self, Pace, Verdict};
-use super::state::{AHEAD, State};
+use super::state::{AHEAD, State, at_rate_1};
 use super::worker::{Answered, Job};
 use crate::common::{self, Sync};
 use crate::meta::{PhysioTrace, PhysioTraceMeta};
@@ -98,7 +98,7 @@ impl MvpFusion {
         live: bool,
         traces: Option<Arc<PhysioTraceMeta>>,
     ) -> Result<(), glib::BoolError> {
-        let (result, hop, settle, latency, late) = {
+        let (result, hop, settle, latency, late, rate) = {
             let mut state = self.state();
             state.stats.frames += 1;
             // Answers that a streaming thread waited for are in `result` already.
@@ -113,6 +113,7 @@ impl MvpFusion {
                 state.settle,
                 state.latency,
                 late,
+                state.rate(),
             )
         };
         if let Some(traces) = traces {
@@ -125,6 +126,7 @@ impl MvpFusion {
         let mut age = own.unwrap_or(0).saturating_sub(end);
         // The clock counts too: timestamps that stand still must not make an answer look new.
         if let Some(now) = live.then(|| self.running_time()).flatten() {
+            let now = (now as f64 * rate) as u64;
             age = age.max(now.saturating_sub(latency).saturating_sub(end));
         }
         let stale = late || (live && age > settle + 3 * hop);
@@ -137,12 +139,20 @@ impl MvpFusion {
     /// Gives the units of the face that is followed to the video track. `time` is the
     /// frame's running time.
     fn take_units(&self, inputs: &Inputs, buffer: &gst::BufferRef, time: Option<u64>) {
-        let order = self.state().units.clone();
+        let (order, rate) = {
+            let state = self.state();
+            (state.units.clone(), state.rate())
+        };
+        let scaled = |t: u64, by: f64| if by == 1.0 { t } else { (t as f64 * by) as u64 };
         // The units may be of an earlier frame, whose timestamp may have been a wrong one.
-        let latest = time.map(|t| ClockTime::from_nseconds(t.saturating_add(pace::NEAR)));
-        let faces = order.map(|o| o.faces(buffer, latest)).unwrap_or_default();
+        let latest = time.map(|t| scaled(t.saturating_add(pace::NEAR), 1.0 / rate));
+        let latest = latest.map(ClockTime::from_nseconds);
+        let mut faces = order.map(|o| o.faces(buffer, latest)).unwrap_or_default();
         if faces.is_empty() {
             return;
+        }
+        for face in &mut faces {
+            face.time = ClockTime::from_nseconds(scaled(face.time.nseconds(), rate));
         }
         let ids: Vec<_> = faces
             .iter()
@@ -478,7 +488,8 @@ impl MvpFusion {
                 Some(segment) => {
                     common::log_segment(*CAT, &self.sinkpad, segment);
                     let mut state = self.state();
-                    state.segment = Some(segment.clone());
+                    state.segment = Some(at_rate_1(segment));
+                    state.rate = segment.rate();
                     // A loop goes on after the end of its last round.
                     state.video_eos = false;
                 }

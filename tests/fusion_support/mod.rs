@@ -160,9 +160,10 @@ pub(crate) fn face_where(
         {
             let segment = pad.sticky_event::<gst::event::Segment>(0).expect("segment");
             let segment = segment.segment().downcast_ref::<gst::ClockTime>();
-            let time = segment.expect("time").to_running_time(buffer.pts());
+            let segment = segment.expect("time");
+            let time = segment.to_running_time(buffer.pts());
             let time = time.unwrap_or(gst::ClockTime::ZERO);
-            let t = time.nseconds() as f64 / 1e9;
+            let t = time.nseconds() as f64 / 1e9 * segment.rate();
             FaceUnitsMeta {
                 time,
                 confidence: 0.9,
