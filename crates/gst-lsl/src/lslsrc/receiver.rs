@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The thread that finds the stream, opens it, watches over it and finds it again. It holds
-//! only a weak reference to the element and hands everything over through [`Shared`].
+//! The thread that finds the stream, opens it, watches it and finds it again. It holds a weak
+//! reference to the element and hands everything over through [`Shared`].
 //!
-//! Samples of an open stream are read by the streaming thread itself ([`Shared::next`]): a
-//! thread in between would cost more than all that is done with them. Only while the
-//! streaming thread is held up elsewhere, the receiver reads in its place.
+//! The streaming thread reads the samples of an open stream itself ([`Shared::next`]): passing
+//! them through another thread would cost more than all that is done with them. While the
+//! streaming thread is blocked downstream, the receiver reads in its place.
 
 mod choice;
 
@@ -25,30 +25,34 @@ use std::{
 };
 use stream_info::Description;
 
-/// How often the receiver looks after an open stream; it is called when there is news.
+/// How often the receiver checks an open stream; news wake it earlier.
 const TICK: Duration = Duration::from_secs(1);
-/// A streaming thread that did not read for so long, seconds at most, is held up.
+/// A streaming thread that has not read for this long, seconds, is blocked downstream.
 const HELD_UP: f64 = 1.0;
-/// How long reading waits for a sample before it looks whether it should stop.
+/// How long a read waits for a sample before it checks for a stop.
 const READ: Duration = Duration::from_millis(100);
-/// How often everything that cannot be interrupted looks whether it should stop.
+/// The length of one request to liblsl, which cannot be interrupted; then the receiver checks for a
+/// stop.
 const SLICE: Duration = Duration::from_millis(50);
 const RESOLVE_POLL: Duration = Duration::from_millis(10);
-/// A stream that does not answer any more is forgotten after this.
+/// A stream that has not answered for this long is gone.
 const FORGET: Duration = Duration::from_secs(2);
-/// After the first match, others have this long to answer too.
+/// How long other streams may take to answer after the first match.
 const SETTLE: Duration = Duration::from_millis(200);
-/// When nothing matched for this long, a look at all streams tells the user why.
+/// When nothing has matched for this long, all streams are searched, to tell the user which there
+/// are.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 const SAY_AGAIN: Duration = Duration::from_secs(5);
-/// Asking for the description or the data can hang: then all is done anew.
+/// A request for the description or the data that takes longer is given up, and the stream is
+/// searched again.
 const CONNECT: Duration = Duration::from_secs(5);
 const FIRST_CORRECTION: Duration = Duration::from_millis(20);
 const NEXT_CORRECTION: Duration = Duration::from_millis(500);
-/// So many different reasons to ignore streams are told; more are an attack.
+/// The most different reasons to ignore streams that are posted: the network decides how many
+/// there are.
 const MOST_TOLD: usize = 32;
 const MOST_REFUSED: usize = 1024;
-/// What waits for the streaming thread at most, seconds.
+/// The most that waits for the streaming thread, seconds of samples.
 pub(super) const QUEUE: f64 = 10.0;
 
 pub(super) struct Config {
@@ -67,7 +71,7 @@ struct Queue {
     flushing: bool,
     playing: bool,
     stop: bool,
-    /// Something happened that the receiver should see to.
+    /// The receiver is to check the stream now.
     attention: bool,
     dropped: u64,
 }
@@ -75,12 +79,12 @@ struct Queue {
 /// A stream that is open.
 struct Source {
     inlet: Inlet,
-    /// When it was last asked for samples (LSL clock), and when it had some.
+    /// When it was last read (seconds, LSL clock), and when there were samples.
     asked: f64,
     data: Option<Instant>,
     /// The receiver waits for the next samples.
     awaited: bool,
-    /// The last clock measurement's time on the sender's clock, and when it was looked for.
+    /// The time of the last clock measurement on the outlet's clock, and when it was asked for.
     measured: f64,
     measure: Option<Instant>,
     failed: Option<Error>,
@@ -89,9 +93,9 @@ struct Source {
 /// How the streaming thread reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Reading {
-    /// Each sample as soon as it is there.
+    /// Each sample as soon as it arrives.
     AtOnce,
-    /// What came in so many seconds, together.
+    /// Together what arrived in this many seconds.
     Every(f64),
 }
 
@@ -100,16 +104,16 @@ pub(super) enum Reading {
 pub(super) struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
-    /// Locked before `queue`: what is read under it is queued under it, so that samples
-    /// stay in order whoever reads them.
+    /// Locked before `queue`: samples are read and queued under it, so that they stay in order
+    /// whichever thread reads them.
     source: Mutex<Option<Source>>,
-    /// True before the bus says `lsl-connected` or `lsl-recovered`, false before it says
-    /// `lsl-lost`: who hears the message finds it in the statistics.
+    /// Changes before `lsl-connected`, `lsl-recovered` and `lsl-lost` are posted: who handles the
+    /// message finds it in the statistics.
     connected: AtomicBool,
     losses: AtomicU64,
 }
 
-/// Why [`Shared::next`] came back.
+/// Why [`Shared::next`] returned.
 pub(super) enum Next {
     Item(Item),
     Timeout,
@@ -131,8 +135,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits while the pipeline does not play: what comes then has no running time. False
-    /// when flushing.
+    /// Blocks while the pipeline does not play: what arrives then has no running time. False when
+    /// flushing.
     pub(super) fn wait_playing(&self) -> bool {
         !self
             .changed
@@ -175,7 +179,7 @@ impl Shared {
         self.losses.load(Ordering::SeqCst)
     }
 
-    /// The next item, waiting for it up to `timeout`. `now` tells the LSL time.
+    /// The next item; blocks for it up to `timeout`. `now` reads the LSL clock, seconds.
     pub(super) fn next(&self, timeout: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
         let until = now() + timeout.as_secs_f64();
         loop {
@@ -187,7 +191,7 @@ impl Shared {
             };
             let wait = match reading {
                 Reading::AtOnce => Duration::ZERO,
-                // All elements at the same moments: one interruption of the machine for all.
+                // All elements of the process read at the same moments, so that it wakes up once.
                 Reading::Every(period) => {
                     seconds(((asked / period).floor() + 1.0) * period - now())
                 }
@@ -203,7 +207,7 @@ impl Shared {
         }
     }
 
-    /// Reads the source once, unless the receiver was faster.
+    /// Reads the source once, unless the receiver has queued something meanwhile.
     fn ask(&self, left: Duration, reading: Reading, now: impl Fn() -> f64) -> Next {
         let mut source = self.source();
         match self.queued(Duration::ZERO) {
@@ -219,7 +223,7 @@ impl Shared {
         };
         let mut item = self.read(source, wait, now);
         if let (Some(Item::Chunk { waited, .. }), Reading::Every(period)) = (&mut item, reading) {
-            // What came later than that is this machine's delay.
+            // A longer wait is a delay of this machine, not of the reading.
             *waited = waited.min(period);
         }
         item.map_or(Next::Timeout, Next::Item)
@@ -240,8 +244,8 @@ impl Shared {
         }
     }
 
-    /// Asks an open stream for what it has, waiting for it up to `wait`. News of the clock
-    /// goes into the queue.
+    /// Reads an open stream; blocks for samples up to `wait`. Clock measurements go into the
+    /// queue.
     fn read(&self, source: &mut Source, wait: Duration, now: impl Fn() -> f64) -> Option<Item> {
         if source.failed.is_some() {
             return None;
@@ -266,7 +270,7 @@ impl Shared {
                 news = true;
             }
             if news {
-                // Before the samples that it is about; whoever reads looks there next.
+                // They come before the samples that they apply to: the reader takes the queue next.
                 return None;
             }
         }
@@ -295,7 +299,8 @@ impl Shared {
         }
     }
 
-    /// Samples thrown away because nobody took them in time, since the last call.
+    /// The number of samples that were dropped since the last call, because the streaming thread
+    /// did not read.
     pub(super) fn take_dropped(&self) -> u64 {
         std::mem::take(&mut self.lock().dropped)
     }
@@ -303,7 +308,7 @@ impl Shared {
     fn push(&self, item: Item) {
         let mut queue = self.lock();
         if let Item::Chunk { arrival: now, .. } = item {
-            // Only samples may be dropped; the rest is news.
+            // Only samples may be dropped.
             while let Some((i, n)) = queue.items.iter().enumerate().find_map(|(i, x)| match x {
                 Item::Chunk { arrival, chunk, .. } => {
                     Some((i, (now - arrival > QUEUE).then_some(chunk.stamps.len())))
@@ -327,9 +332,9 @@ fn seconds(s: f64) -> Duration {
 /// Why a step of the receiver ended before its time.
 enum End {
     Stop,
-    /// Everything was said to the user.
+    /// An error was posted.
     Failed,
-    /// The sender is gone or does not answer: look for it again.
+    /// The outlet is gone or does not answer: search for it again.
     Again,
 }
 
@@ -338,11 +343,11 @@ pub(super) struct Receiver {
     config: Config,
     shared: Arc<Shared>,
     element: glib::WeakRef<super::LslSrc>,
-    /// Progress to be told once the pipeline plays.
+    /// Progress messages to be posted once the pipeline plays.
     progress: RefCell<Vec<gst::Message>>,
-    /// Why streams were ignored, as far as it was told.
+    /// The reasons to ignore streams that were posted.
     told: RefCell<HashSet<String>>,
-    /// The uids of streams whose full description cannot be right.
+    /// The uids of streams whose full description was refused.
     refused: RefCell<HashSet<String>>,
 }
 
@@ -448,7 +453,7 @@ impl Receiver {
         Ok((inlet, description))
     }
 
-    /// Repeats a request to the sender in short slices, until it is answered.
+    /// Repeats a request to the outlet in short slices, until it is answered.
     fn repeat<T>(
         &self,
         stream: &Description,
@@ -463,7 +468,7 @@ impl Receiver {
                 Ok(answer) => return Ok(answer),
                 Err(Error::Timeout(_)) if started.elapsed() < CONNECT => (),
                 Err(Error::Lost) => {
-                    // liblsl says so at once when the port is closed; give it a moment.
+                    // Where the port is closed liblsl answers at once: do not search in a loop.
                     return Err(if self.pause(SLICE) {
                         End::Stop
                     } else {
@@ -479,7 +484,7 @@ impl Receiver {
         }
     }
 
-    /// Leaves a stream out from here on; others are looked for.
+    /// Ignores a stream from here on and searches for others.
     fn refuse(&self, stream: &Description, why: &Error) -> End {
         let mut refused = self.refused.borrow_mut();
         if refused.len() >= MOST_REFUSED {
@@ -507,7 +512,7 @@ impl Receiver {
         }
     }
 
-    /// What a search found and can be received; what cannot is told once.
+    /// The streams of a search that can be received; for others the reason is posted once.
     fn results(&self, resolver: &Resolver) -> Vec<Match> {
         let Found { streams, refused } = resolver.results();
         for why in refused {
@@ -576,7 +581,7 @@ impl Receiver {
                 if doubted {
                     return Err(self.ambiguous(&found));
                 }
-                // One of them may have ended a moment ago: ask again from scratch.
+                // One of them may have ended just now: search again.
                 doubted = true;
                 matched = None;
                 resolver = self.resolver()?;
@@ -621,7 +626,7 @@ impl Receiver {
         }
     }
 
-    /// The streams on the network, for people.
+    /// The streams on the network, for a message.
     fn seen(&self, everything: Option<&Resolver>) -> String {
         let mut seen: Vec<_> = everything
             .map_or_else(Vec::new, |e| self.results(e))
@@ -664,7 +669,7 @@ impl Receiver {
         )
     }
 
-    /// Reads the stream until it ends. `Ok`: another sender took its place.
+    /// Reads the stream until it ends. `Ok`: another outlet took its place.
     fn receive(
         &self,
         inlet: Inlet,
@@ -681,14 +686,13 @@ impl Receiver {
             failed: None,
         });
         let end = self.watch(description, recovering);
-        // Dropped here, on this thread and under no lock: joining liblsl's threads takes
-        // its time.
+        // Dropped on this thread and without a lock: joining the threads of liblsl takes time.
         let source = self.shared.source().take();
         drop(source);
         end
     }
 
-    /// Looks after the open stream until it ends.
+    /// Watches the open stream until it ends.
     fn watch(&self, description: &Description, recovering: bool) -> Result<Match, End> {
         let regular = description.rate.is_regular();
         if !recovering {
@@ -696,10 +700,10 @@ impl Receiver {
         } else if !regular {
             self.connected("lsl-recovered", description);
         }
-        // Silence of an irregular stream says nothing.
+        // An irregular stream may be silent.
         let patience = self.config.data_timeout.filter(|_| regular);
         let tick = patience.map_or(TICK, |p| TICK.min(p / 5));
-        // Silence is not to be taken for a loss only because nobody read.
+        // A stream that is not read looks silent: read it in time.
         let held_up = HELD_UP.min(2.0 * tick.as_secs_f64());
         let mut lost = recovering && regular;
         let mut watcher: Option<(Resolver, Instant)> = None;
@@ -746,7 +750,7 @@ impl Receiver {
                 lost = true;
             }
             if lost && last_data.elapsed() >= CONNECT.min(patience.unwrap_or(CONNECT)) {
-                // Silent: it may come back, or come back as another sender.
+                // The stream may come back, or a restarted outlet may take its place.
                 if watcher.is_none() {
                     watcher = Some((self.resolver()?, Instant::now()));
                 }
@@ -770,7 +774,7 @@ impl Receiver {
         self.shared.losses.fetch_add(1, Ordering::SeqCst);
         self.post("lsl-lost", description);
         self.shared.push(Item::Lost);
-        // What `eos` and `error` mean is done in order, behind the samples.
+        // `eos` and `error` are done by the streaming thread, after the samples.
         match self.config.on_lost {
             OnLost::Wait => Ok(()),
             OnLost::Eos | OnLost::Error => Err(End::Stop),
@@ -794,8 +798,8 @@ impl Receiver {
         self.tell_progress();
     }
 
-    /// A pipeline that is told of progress before it plays waits for the end of it, and a
-    /// stream may never come: gst-launch-1.0 would show nothing for ever.
+    /// gst-launch-1.0 does not start a pipeline before progress that was posted earlier ends, and a
+    /// stream may never appear. So progress is posted while playing.
     fn tell_progress(&self) {
         let mut messages = self.progress.borrow_mut();
         if messages.is_empty() || !self.shared.lock().playing {
