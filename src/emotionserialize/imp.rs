@@ -45,7 +45,7 @@ use super::{Every, JSON, stream};
 use crate::meta::{EMOTION_META, EmotionMeta, FaceUnitsMeta};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_common::lock;
-use gst_lsl::stream::caps::LSL;
+use gst_lsl::caps::LSL;
 use std::sync::{LazyLock, Mutex};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -2,7 +2,7 @@
 //! Results and frames as samples of numbers, for `lslsink`.
 
 use crate::meta::EmotionMeta;
-use gst_lsl::stream::caps::{FIRST_FRAME_TIME, LSL};
+use gst_lsl::caps::{FIRST_FRAME_TIME, LSL};
 
 /// What the samples of a stream are.
 #[derive(Debug, Clone, PartialEq, Eq)]

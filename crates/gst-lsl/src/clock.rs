@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The clock of the pipeline and how the LSL clock maps to it.
+//! The pipeline's clock and its relation to the LSL clock.
 
 use gst::prelude::*;
 use timing::{ClockMap, ClockPairs};
 
-/// Two clocks that read the same within this, seconds, are one clock.
+/// Two clocks whose readings differ by less, seconds, are the same clock.
 const SAME_CLOCK: f64 = 1e-3;
 
 /// The pipeline's clock and its relation to the LSL clock.
@@ -14,8 +14,8 @@ pub(crate) struct PipelineClock {
 }
 
 impl PipelineClock {
-    /// Keeps `this` up to date with the element's `clock`; `local` reads the LSL clock,
-    /// seconds. Cheap enough for every buffer. True when it is another clock than before.
+    /// Keeps `this` up to date with the element's `clock`; `local` reads the LSL clock, seconds.
+    /// Reads both clocks at most once a second. True when the clock was replaced.
     pub(crate) fn follow(
         this: &mut Option<Self>,
         clock: Option<gst::Clock>,
@@ -56,7 +56,7 @@ impl PipelineClock {
         &self.clock
     }
 
-    /// Whether the map needs the clock's time now and then.
+    /// Whether the clock is not the LSL clock, so that both must be read from time to time.
     pub(crate) fn is_other(&self) -> bool {
         matches!(self.map, ClockMap::Other(_))
     }

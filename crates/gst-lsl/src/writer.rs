@@ -5,17 +5,18 @@
 use crate::stream::caps::lsl_stamp;
 use std::collections::VecDeque;
 
-/// A sample further, ns, from where the samples before it in the buffer put it begins a
-/// buffer of its own: the samples of a buffer are equally spaced.
+/// The samples of a buffer are equally spaced: one further from its place than this, ns, begins a
+/// new buffer.
 const TOLERANCE: f64 = 50_000.0;
 /// Buffers hold at most about this many bytes.
 const LARGEST: usize = 64 << 10;
 /// The most that a buffer holds, ns, unless longer ones are asked for.
 pub(crate) const LONGEST: i64 = 500_000_000;
 
+/// What goes downstream.
 pub(crate) enum Out {
     Buffer(gst::Buffer),
-    /// Start and duration (running time, ns) in which there are no samples.
+    /// No samples: start (running time) and duration, ns.
     Gap(u64, u64),
 }
 
@@ -28,11 +29,11 @@ pub(crate) struct Placed {
     pub(crate) raw: f64,
     /// Samples are missing before it.
     pub(crate) discont: bool,
-    /// When it came, seconds on a clock of the caller.
+    /// When it arrived, seconds on a clock of the caller.
     pub(crate) since: f64,
 }
 
-/// A buffer in the making.
+/// The buffer that is being filled.
 struct Open {
     bytes: Vec<u8>,
     samples: u64,
@@ -42,7 +43,7 @@ struct Open {
     since: f64,
 }
 
-/// What was written since the caller looked last.
+/// What was written since the last [`SampleWriter::take_written`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) samples: u64,
@@ -52,16 +53,16 @@ pub(crate) struct Written {
 
 /// Cuts a stream of samples into buffers.
 ///
-/// Bytes are fed as they come and may wait for the times of their samples. Samples of a
-/// stream without an interval (irregular, text) get a buffer each. A hole becomes a gap
-/// and a buffer with DISCONT.
+/// Bytes are fed as they arrive, and may wait for the times of their samples. Each sample of an
+/// irregular stream and of text has a buffer of its own. Missing samples become a gap and a buffer
+/// with DISCONT.
 pub(crate) struct SampleWriter {
     /// ns that a buffer holds at most.
     longest: i64,
     /// Samples from which a buffer is complete once all that came together is in it.
     enough: u64,
-    /// Fed; those from `placed` on are not in a buffer yet, and the first `ours` of them
-    /// belong to the open one.
+    /// Bytes that were fed. Those from `placed` on are not in a buffer yet; the first `ours` of
+    /// them belong to the open one.
     held: Vec<u8>,
     placed: usize,
     ours: usize,
@@ -69,7 +70,7 @@ pub(crate) struct SampleWriter {
     last: Option<i64>,
     /// The interval that was given last, ns.
     interval: Option<f64>,
-    /// Everything before this running time was sent or said to be empty.
+    /// Running time, ns, up to which samples or gaps were sent.
     position: i64,
     discont: bool,
     /// Where the last buffer began, ns.
@@ -101,14 +102,14 @@ impl SampleWriter {
         }
     }
 
-    /// What was sent up to here is of an earlier connection or place.
+    /// Continues at `position`, running time in ns, after another connection or a seek.
     pub(crate) fn resume(&mut self, position: i64, discont: bool) {
         self.last = None;
         self.position = position;
         self.discont = discont;
     }
 
-    /// Forgets what was fed and written and not taken: it is from before a flush.
+    /// Drops what was fed and written and not taken, for a flush.
     pub(crate) fn clear(&mut self) {
         self.held.clear();
         self.placed = 0;
@@ -121,13 +122,13 @@ impl SampleWriter {
         self.position
     }
 
-    /// The next buffer comes after a loss.
+    /// Samples are missing before the next buffer.
     pub(crate) fn mark_lost(&mut self) {
         self.discont = true;
         self.last = None;
     }
 
-    /// Nothing before `position` will come.
+    /// No sample before `position` will be placed.
     pub(crate) fn pass(&mut self, position: i64) {
         self.position = self.position.max(position);
     }
@@ -226,7 +227,7 @@ impl SampleWriter {
         }
     }
 
-    /// All that came together is placed.
+    /// To be called when all samples that arrived together are placed.
     pub(crate) fn settle(&mut self) {
         self.fill();
         if self.placed > self.held.len() / 2 {
@@ -238,12 +239,12 @@ impl SampleWriter {
         }
     }
 
-    /// When the first sample of the open buffer came.
+    /// When the first sample of the open buffer arrived.
     pub(crate) fn open_since(&self) -> Option<f64> {
         self.open.as_ref().map(|o| o.since)
     }
 
-    /// Finishes the buffer in the making.
+    /// Ends the open buffer.
     pub(crate) fn close(&mut self) {
         self.fill();
         let Some(open) = self.open.take() else { return };
@@ -293,7 +294,7 @@ impl SampleWriter {
             return;
         };
         if open.bytes.is_empty() && self.placed == 0 && ours == self.held.len() {
-            // The rule: what was read together is one buffer, and is not copied.
+            // In most cases: what was read together is one buffer, and is not copied.
             open.bytes = std::mem::take(&mut self.held);
         } else {
             let until = self.placed + ours;
@@ -353,7 +354,7 @@ mod tests {
             w.place(1, at(i * 10 * MS), Some(10e6));
         }
         assert_eq!(written(&mut w), ["0 40 [1, 2, 3, 4]"]);
-        // A skipped one leaves a hole in time, not in the bytes.
+        // Without the skipped one there is a gap in time and none in the bytes.
         w.feed(vec![5, 6, 7]);
         w.place(1, at(40 * MS), Some(10e6));
         w.skip(1);

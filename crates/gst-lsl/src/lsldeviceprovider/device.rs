@@ -23,7 +23,7 @@ impl ObjectImpl for LslDevice {}
 impl GstObjectImpl for LslDevice {}
 
 impl DeviceImpl for LslDevice {
-    /// A `lslsrc` for this stream. Restarts of its sender are the same device to it.
+    /// A `lslsrc` for this stream; it follows restarts of the outlet.
     fn create_element(&self, name: Option<&str>) -> Result<gst::Element, gst::LoggableError> {
         let stream = self
             .stream
@@ -52,7 +52,7 @@ impl super::LslDevice {
         if caps.is_empty() {
             return None;
         }
-        // Names as on the bus and in the sticky event of lslsrc.
+        // The same names as on the bus and in the sticky event of lslsrc.
         let properties = gst::Structure::builder("lsl-properties")
             .field("name", &stream.name)
             .field("type", &stream.stream_type)

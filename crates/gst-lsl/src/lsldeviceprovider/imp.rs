@@ -7,8 +7,8 @@
  * `hostname`, `uid`, `session-id`, `channels`, `rate` and `format`; its element is a
  * `lslsrc` that receives this stream and no other.
  *
- * Streams answer within a second: so long a probe or the start of a monitor takes. Without
- * liblsl there are no devices, and a warning in the debug log says why.
+ * Streams answer within a second, so a probe or the start of a monitor takes a second. Without
+ * liblsl there are no devices; a warning in the debug log says why.
  *
  * ## Example
  * |[
@@ -40,7 +40,7 @@ pub(super) const CLASS: &str = "Source/Physio";
 /// All streams that can be reached answer within this.
 const SETTLE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(250);
-/// A stream that did not answer for so long is gone.
+/// A stream that has not answered for this long is gone.
 const FORGET: Duration = Duration::from_secs(5);
 
 /// Ends the watching thread.
@@ -51,7 +51,7 @@ struct Stop {
 }
 
 impl Stop {
-    /// False when it is time to end.
+    /// Sleeps; false when it is time to end.
     fn sleep(&self, time: Duration) -> bool {
         let stopped = lock(&self.stopped);
         let (stopped, _) = self
@@ -134,7 +134,7 @@ impl DeviceProviderImpl for LslDeviceProvider {
         gst::debug!(CAT, imp = self, "watching the network");
         let stop = Arc::<Stop>::default();
         let mut known = Known::default();
-        // The devices can be listed as soon as the start is over.
+        // The devices must be listed when the start is over.
         std::thread::sleep(SETTLE);
         known.update(&self.obj(), &resolver);
         let thread = std::thread::Builder::new()
@@ -161,7 +161,7 @@ impl DeviceProviderImpl for LslDeviceProvider {
         let watch = lock(&self.watch).take();
         if let Some((stop, thread)) = watch {
             stop.stop();
-            // The thread itself may hold the last reference for a moment.
+            // The thread holds a reference for moments and may drop the last one.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }
@@ -184,12 +184,12 @@ impl LslDeviceProvider {
     }
 }
 
-/// So many different reasons to leave streams out are logged.
+/// The most different reasons to leave streams out that are logged.
 const MOST_TOLD: usize = 32;
 
 #[derive(Default)]
 struct Known {
-    /// The devices that were told of, by the uid of the stream.
+    /// The devices that were announced, by the uid of the stream; `None`: it has no caps.
     devices: BTreeMap<String, Option<LslDevice>>,
     /// Why other streams are no devices.
     refused: BTreeSet<String>,

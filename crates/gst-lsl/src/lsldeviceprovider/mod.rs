@@ -15,8 +15,8 @@ glib::wrapper! {
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    // Monitors leave out providers of rank NONE. Only those who ask for Source/Physio, or
-    // for everything, start this one.
+    // Monitors leave out providers of rank NONE. Only a monitor for Source/Physio, or for all
+    // classes, starts this one.
     gst::DeviceProvider::register(
         Some(plugin),
         "lsldeviceprovider",

@@ -5,10 +5,10 @@
  * Sends a stream to the Lab Streaming Layer (LSL), where any LSL program on the network
  * finds it, reads it and records it.
  *
- * The timestamps of the samples are the buffers' own times: running time taken back to the
- * LSL clock, as `lslsrc` took it from there, not the time at which they pass here. That
- * is why `sync` is off: samples go out when they arrive. To send a file at its own pace
- * rather than at once, with timestamps ahead of time, switch it on.
+ * The timestamps of the samples are the times of the buffers: running time mapped to the LSL
+ * clock, the inverse of what `lslsrc` does, not the time at which a buffer arrives here.
+ * Therefore `sync` is off: samples are sent when they arrive. To send a file at its own pace,
+ * rather than at once with timestamps in the future, switch `sync` on.
  *
  * The samples of one buffer are spread evenly over its duration, or by the rate of the
  * caps if it has none. A buffer without a time follows the one before it, the first one
@@ -55,8 +55,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// Samples need this long to reach their readers; an outlet that ends earlier takes them
-/// along.
+/// Samples need this long to reach their inlets; where the outlet ends earlier they are lost.
 const LINGER: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Default)]
@@ -87,7 +86,7 @@ struct State {
     library: Option<&'static Library>,
     open: Option<Open>,
     clock: Option<PipelineClock>,
-    /// LSL time of the sample after the last one.
+    /// LSL time of the next sample, by the last buffer.
     next: Option<f64>,
     samples: u64,
     buffers: u64,
@@ -202,7 +201,7 @@ impl ObjectImpl for LslSink {
         self.parent_constructed();
         let obj = self.obj();
         obj.set_sync(false);
-        // Markers and results are sparse: a pipeline must not wait for the first one.
+        // Markers and results are rare: the pipeline must not wait for the first one.
         obj.set_async(false);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What stream the caps and the properties ask for.
+//! The stream that caps and properties describe.
 
 use crate::stream::caps::{
     AUDIO, StreamCaps, TEXT, one_per_channel, split_list, template as source_template,
@@ -7,7 +7,7 @@ use crate::stream::caps::{
 use lsl::NewStream;
 use stream_info::Format;
 
-/// What the user asked for; unset is up to the caps.
+/// The properties; what is unset is taken from the caps.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wish {
     pub name: Option<String>,
@@ -17,6 +17,7 @@ pub(super) struct Wish {
     pub units: Option<String>,
 }
 
+/// The stream to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     pub name: String,
@@ -48,14 +49,14 @@ impl Plan {
     /// id unique among machines unless the user gave one.
     ///
     /// # Errors
-    /// What about the caps or the properties does not fit, and what would.
+    /// Says what in the caps or the properties does not fit, and what was expected.
     pub(super) fn new(
         caps: &gst::CapsRef,
         wish: &Wish,
         own_name: &str,
         host: &str,
     ) -> Result<Self, String> {
-        let caps = StreamCaps::read_loosely(caps)?;
+        let caps = StreamCaps::read(caps)?;
         let labels = list(wish.labels.as_deref(), caps.labels);
         let units = list(wish.units.as_deref(), caps.units);
         let channels = match caps.name {
@@ -92,7 +93,7 @@ impl Plan {
         })
     }
 
-    /// Hands the plan to `make` in the form that liblsl wants.
+    /// Calls `make` with the plan as [`NewStream`], which borrows from it.
     pub(super) fn with<T>(&self, make: impl FnOnce(&NewStream) -> T) -> T {
         let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
         let units: Vec<&str> = self.units.iter().map(String::as_str).collect();
@@ -111,7 +112,7 @@ impl Plan {
     }
 }
 
-/// A list and where it is from; the property wins.
+/// The list of the property if it is set, else that of the caps, and where it is from.
 fn list(property: Option<&str>, caps: Vec<String>) -> (&'static str, Vec<String>) {
     match property {
         Some(text) => ("property", split_list(text)),

@@ -12,18 +12,19 @@ pub(super) struct Connected {
     pub channels: Vec<usize>,
 }
 
+/// What happened, in the order in which it is to be handled.
 pub(super) enum Item {
     Connected(Box<Connected>),
     Chunk {
         chunk: Chunk,
-        /// When it was read, seconds on our LSL clock, and how long it may have lain
-        /// unread.
+        /// When it was read, seconds on the LSL clock of this host, and how long it may have
+        /// been unread, seconds.
         arrival: f64,
         waited: f64,
     },
     Correction(Correction),
     ClockReset,
     Lost,
-    /// The error was posted already.
+    /// An error that was posted before.
     Failed,
 }

@@ -5,17 +5,17 @@
  * Receives one stream of the Lab Streaming Layer (LSL): physiology, motion, markers.
  *
  * The stream is looked for on the network by name, type, source id or an XPath
- * predicate; the element waits for it without holding anything up. Buffers carry the
- * time at which their first sample was *taken*, in running time, even when the device
- * sends it later in a packet. A gap stays a gap: GAP events while nothing comes, and a
- * buffer with the DISCONT flag after it.
+ * predicate; the element waits for it without blocking the pipeline. The PTS of a buffer is the
+ * running time at which its first sample was *taken*, even when the device sends it later
+ * in a packet. Where samples are missing there are GAP events, and the buffer after them has
+ * the DISCONT flag.
  *
  * String streams come as `text/x-raw`, one buffer per sample; several channels are
  * joined by line breaks. Numeric streams come as `application/x-lsl`, or as
  * `audio/x-raw` when the next element wants that and the rate is a whole number. Streams
  * of irregular rate come with one sample per buffer and no duration. Each buffer has the
- * sender's own stamp of its first sample as `GstReferenceTimestampMeta` with the caps
- * `timestamp/x-lsl`. What the stream says about itself comes as the sticky event
+ * outlet's own timestamp of its first sample as `GstReferenceTimestampMeta` with the caps
+ * `timestamp/x-lsl`. The description of the stream is sent as the sticky event
  * `lsl/stream-info`, with the stream's whole XML.
  *
  * While the next element takes nothing, the last 10 s of samples, but at most 64 MiB, wait;
@@ -78,8 +78,8 @@ pub(super) const DEFAULT_DATA_TIMEOUT: u64 = 5_000_000_000;
 pub(super) const DEFAULT_CHUNK_DURATION: u64 = 20_000_000;
 pub(super) const DEFAULT_DEJITTER: bool = true;
 pub(super) const DEFAULT_DEVICE_DELAY: i64 = -1;
-/// Offsets of one sender before and after a restart that differ by more, seconds, mean
-/// that its clock started anew.
+/// Clock offsets of one outlet before and after a restart that differ by more, seconds, are a
+/// clock reset.
 pub(super) const CLOCK_RESET: f64 = 0.05;
 
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ pub(super) struct Running {
     pub(super) thread: std::thread::JoinHandle<()>,
 }
 
-/// What the streaming thread tells the others.
+/// What the streaming thread publishes for properties and queries.
 pub(super) struct Status {
     pub(super) caps: Option<gst::Caps>,
     pub(super) latency: u64,
@@ -170,7 +170,7 @@ pub(super) struct Session {
     /// Running time up to which everything was sent before a pause.
     pub(super) resumed: i64,
     pub(super) end: Option<End>,
-    /// Clock offset of the sender before it was lost.
+    /// Clock offset of the outlet before it was lost.
     pub(super) last_offset: Option<f64>,
     pub(super) pending_offset_check: bool,
     /// How timestamps were mapped when it was logged last.
@@ -207,10 +207,10 @@ pub struct LslSrc {
     pub(super) running: Mutex<Option<Running>>,
     pub(super) session: Mutex<Option<Session>>,
     pub(super) status: Mutex<Status>,
-    /// The clock that was set last, and whether the streaming thread has yet to follow it.
+    /// The pipeline's clock, and whether the streaming thread does not know it yet.
     pub(super) clock: Mutex<Option<gst::Clock>>,
     pub(super) clock_changed: AtomicBool,
-    /// Threads told to stop, which may take liblsl some time.
+    /// Threads that were told to stop; liblsl may take most of a second.
     pub(super) retired: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
@@ -301,19 +301,19 @@ impl ObjectImpl for LslSrc {
                     TimestampSource::default(),
                 )
                 .nick("Timestamp source")
-                .blurb("Which time the samples get")
+                .blurb("From what the time of a sample is computed")
                 .mutable_ready()
                 .build(),
                 glib::ParamSpecBoolean::builder("dejitter")
                     .nick("Dejitter")
-                    .blurb("Take the jitter off the stamps of streams of regular rate")
+                    .blurb("Remove the jitter from the timestamps of streams with a nominal rate")
                     .default_value(DEFAULT_DEJITTER)
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecInt64::builder("device-delay")
                     .nick("Device delay")
                     .blurb(
-                        "Time in ns from the event to the sender's stamp, subtracted (-1 = the \
+                        "Time in ns from the event to the outlet's timestamp, subtracted (-1 = the \
                          stream's own offset_mean, else 0)",
                     )
                     .minimum(-1)
@@ -398,7 +398,7 @@ impl ObjectImpl for LslSrc {
     }
 
     fn dispose(&self) {
-        // The receiver itself may hold the last reference for a moment.
+        // The receiver holds a reference for moments and may drop the last one.
         let this = std::thread::current().id();
         for thread in lock(&self.retired).drain(..) {
             if thread.thread().id() != this {
@@ -519,7 +519,7 @@ impl BaseSrcImpl for LslSrc {
             .map(|r| (r.shared.losses(), r.shared.dropped()));
         if let Some(running) = running {
             running.shared.stop();
-            // Not joined here: liblsl may take most of a second.
+            // Not joined here: see `retired`.
             let mut retired = lock(&self.retired);
             retired.retain(|t| !t.is_finished());
             retired.push(running.thread);
@@ -572,8 +572,8 @@ impl BaseSrcImpl for LslSrc {
         Some(caps)
     }
 
-    /// The stream's caps are known only once it is found, in `create()`; later calls are
-    /// for a downstream that changed.
+    /// The caps of the stream are known once it is found, in `create()`; later calls come when
+    /// downstream has changed.
     fn negotiate(&self) -> Result<(), gst::LoggableError> {
         let session = lock(&self.session).take();
         let result = match session.as_ref().and_then(|s| s.stream.as_ref()) {

@@ -8,7 +8,7 @@ mod shared;
 mod stream;
 mod streaming;
 
-/// What becomes of the pipeline when the stream is lost.
+/// What `lslsrc` does when the stream is lost.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[repr(i32)]
 #[enum_type(name = "GstLslSrcOnLost")]
@@ -22,24 +22,24 @@ pub enum OnLost {
     Error,
 }
 
-/// Which time a sample gets.
+/// From what the time of a sample is computed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
 #[repr(i32)]
 #[enum_type(name = "GstLslSrcTimestampSource")]
 pub enum TimestampSource {
     #[default]
     #[enum_value(
-        name = "As lsl where the stamps make sense, else as mapped",
+        name = "As lsl where the timestamps are of the clock that is measured, else as mapped",
         nick = "auto"
     )]
     Auto,
     #[enum_value(
-        name = "The sender's stamps and the measured clock offset",
+        name = "The outlet's timestamps and the measured clock offset",
         nick = "lsl"
     )]
     Lsl,
     #[enum_value(
-        name = "The sender's stamps, placed by the fastest arrival",
+        name = "The outlet's timestamps, placed by the fastest arrival",
         nick = "mapped"
     )]
     Mapped,

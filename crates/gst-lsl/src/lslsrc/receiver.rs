@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The thread that finds the stream, opens it, watches over it and finds it again. It holds
-//! only a weak reference to the element and hands everything over through [`Shared`].
+//! The thread that finds the stream, opens it, watches it and finds it again. It holds a weak
+//! reference to the element and hands everything over through [`Shared`].
 //!
-//! Samples of an open stream are read by the streaming thread itself ([`Shared::next`]): a
-//! thread in between would cost more than all that is done with them. Only while the
-//! streaming thread is held up elsewhere, the receiver reads in its place.
+//! The streaming thread reads the samples of an open stream itself ([`Shared::next`]): passing
+//! them through another thread would cost more than all that is done with them. While the
+//! streaming thread is blocked downstream, the receiver reads in its place.
 
 mod choice;
 mod patience;
@@ -25,7 +25,7 @@ use std::{
 };
 use stream_info::{Description, Format};
 
-/// How often the receiver looks after an open stream; it is called when there is news.
+/// How often the receiver checks an open stream; news wake it earlier.
 const TICK: Duration = Duration::from_secs(1);
 const TEXT_TICK: Duration = Duration::from_millis(50);
 /// Texts that come faster than so many reads take are dropped where they are.
@@ -37,14 +37,16 @@ const HELD_UP: f64 = 1.0;
 /// How often everything that cannot be interrupted looks whether it should stop.
 const SLICE: Duration = Duration::from_millis(50);
 const RESOLVE_POLL: Duration = Duration::from_millis(10);
-/// A stream that does not answer any more is forgotten after this.
+/// A stream that has not answered for this long is gone.
 const FORGET: Duration = Duration::from_secs(2);
-/// After the first match, others have this long to answer too.
+/// How long other streams may take to answer after the first match.
 const SETTLE: Duration = Duration::from_millis(200);
-/// When nothing matched for this long, a look at all streams tells the user why.
+/// When nothing has matched for this long, all streams are searched, to tell the user which there
+/// are.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 const SAY_AGAIN: Duration = Duration::from_secs(5);
-/// Asking for the description or the data can hang: then all is done anew.
+/// A request for the description or the data that takes longer is given up, and the stream is
+/// searched again.
 const CONNECT: Duration = Duration::from_secs(5);
 /// So many different reasons to ignore streams are told; more are an attack.
 const MOST_TOLD: usize = 32;
@@ -63,9 +65,9 @@ pub(super) struct Config {
 /// Why a step of the receiver ended before its time.
 enum End {
     Stop,
-    /// Everything was said to the user.
+    /// An error was posted.
     Failed,
-    /// The sender is gone or does not answer: look for it again.
+    /// The outlet is gone or does not answer: search for it again.
     Again,
 }
 
@@ -74,11 +76,11 @@ pub(super) struct Receiver {
     config: Config,
     shared: Arc<Shared>,
     element: glib::WeakRef<super::LslSrc>,
-    /// Progress to be told once the pipeline plays.
+    /// Progress messages to be posted once the pipeline plays.
     progress: RefCell<Vec<gst::Message>>,
-    /// Why streams were ignored, as far as it was told.
+    /// The reasons to ignore streams that were posted.
     told: RefCell<HashSet<String>>,
-    /// The uids of streams whose full description cannot be right.
+    /// The uids of streams whose full description was refused.
     refused: RefCell<HashSet<String>>,
 }
 
@@ -269,7 +271,7 @@ impl Receiver {
                 Ok(answer) => return Ok(answer),
                 Err(Error::Timeout(_)) if started.elapsed() < CONNECT => (),
                 Err(Error::Lost) => {
-                    // liblsl says so at once when the port is closed; give it a moment.
+                    // Where the port is closed liblsl answers at once: do not search in a loop.
                     return Err(if self.pause(SLICE) {
                         End::Stop
                     } else {
@@ -285,7 +287,7 @@ impl Receiver {
         }
     }
 
-    /// Leaves a stream out from here on; others are looked for.
+    /// Ignores a stream from here on and searches for others.
     fn refuse(&self, stream: &Description, why: &Error) -> End {
         let mut refused = self.refused.borrow_mut();
         if refused.len() >= MOST_REFUSED {
@@ -313,7 +315,7 @@ impl Receiver {
         }
     }
 
-    /// What a search found and can be received; what cannot is told once.
+    /// The streams of a search that can be received; for others the reason is posted once.
     fn results(&self, resolver: &Resolver) -> Vec<Match> {
         let Found { streams, refused } = resolver.results();
         for why in refused {
@@ -382,7 +384,7 @@ impl Receiver {
                 if doubted {
                     return Err(self.ambiguous(&found));
                 }
-                // One of them may have ended a moment ago: ask again from scratch.
+                // One of them may have ended just now: search again.
                 doubted = true;
                 matched = None;
                 resolver = self.resolver()?;
@@ -427,7 +429,7 @@ impl Receiver {
         }
     }
 
-    /// The streams on the network, for people.
+    /// The streams on the network, for a message.
     fn seen(&self, everything: Option<&Resolver>) -> String {
         let mut seen: Vec<_> = everything
             .map_or_else(Vec::new, |e| self.results(e))
@@ -470,7 +472,7 @@ impl Receiver {
         )
     }
 
-    /// Reads the stream until it ends. `Ok`: another sender took its place.
+    /// Reads the stream until it ends. `Ok`: another outlet took its place.
     fn receive(
         &self,
         inlet: Inlet,
@@ -480,14 +482,13 @@ impl Receiver {
         let now = self.library.local_clock();
         *self.shared.source() = Some(Source::new(inlet, now, recovering));
         let end = self.watch(description, recovering);
-        // Dropped here, on this thread and under no lock: joining liblsl's threads takes
-        // its time.
+        // Dropped on this thread and without a lock: joining the threads of liblsl takes time.
         let source = self.shared.source().take();
         drop(source);
         end
     }
 
-    /// Looks after the open stream until it ends.
+    /// Watches the open stream until it ends.
     fn watch(&self, description: &Description, recovering: bool) -> Result<Match, End> {
         let regular = description.rate.is_regular();
         if !recovering {
@@ -645,7 +646,7 @@ impl Receiver {
         self.shared.losses.fetch_add(1, Ordering::SeqCst);
         self.post("lsl-lost", description);
         self.shared.push(Item::Lost);
-        // What `eos` and `error` mean is done in order, behind the samples.
+        // `eos` and `error` are done by the streaming thread, after the samples.
         match self.config.on_lost {
             OnLost::Wait => Ok(()),
             OnLost::Eos | OnLost::Error => Err(End::Stop),
@@ -669,8 +670,8 @@ impl Receiver {
         self.tell_progress();
     }
 
-    /// A pipeline that is told of progress before it plays waits for the end of it, and a
-    /// stream may never come: gst-launch-1.0 would show nothing for ever.
+    /// gst-launch-1.0 does not start a pipeline before progress that was posted earlier ends, and a
+    /// stream may never appear. So progress is posted while playing.
     fn tell_progress(&self) {
         let mut messages = self.progress.borrow_mut();
         if messages.is_empty() || !self.shared.is_playing() {

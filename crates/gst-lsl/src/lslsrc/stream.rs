@@ -10,11 +10,11 @@ use stream_info::Format;
 use timing::{Mode, SenderAge, Stamped, Timeline};
 
 const SECOND: f64 = 1e9;
-/// GAP events are at least this long, so that silence does not make traffic.
+/// GAP events are at least this long, ns, so that they are rare.
 const GAP: f64 = SECOND;
-/// Seconds from look to look while nothing comes.
+/// Seconds between two calls of [`Stream::tick`] while nothing arrives.
 const IDLE: f64 = 0.25;
-/// Samples are left with liblsl at most this long, seconds, until they are read together.
+/// Samples are read together, after at most this many seconds.
 const TOGETHER: f64 = 0.05;
 /// Bytes that wait for their time at most: while the clock is not known, or while late samples
 /// are told from lost ones.
@@ -29,7 +29,7 @@ const SLOW: f64 = 0.5;
 /// pipeline's start.
 pub(super) trait RunningTime {
     fn at(&self, local: f64) -> i64;
-    /// Samples before this are of no use: the pipeline did not run yet.
+    /// The running time, ns, at which the pipeline began to play: earlier samples are dropped.
     fn floor(&self) -> i64;
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Counters {
     pub samples: u64,
     pub buffers: u64,
     pub dropped: u64,
-    /// Of these, samples whose stamps cannot be right.
+    /// Of these, samples with timestamps that cannot be right.
     pub strays: u64,
     pub gaps: u64,
     pub resets: u64,
@@ -62,9 +62,9 @@ pub(super) struct Stream {
     pub writer: SampleWriter,
     chunk: f64,
     chunk_samples: u64,
-    /// How long what is taken now may have lain unread, seconds.
+    /// How long the current samples may have been unread, seconds.
     waited: f64,
-    /// When something was taken last, and the usual time from one to the next.
+    /// The last arrival, and the usual time between two, seconds.
     taken: Option<f64>,
     pace: f64,
     last_age_arrival: f64,
@@ -74,7 +74,7 @@ pub(super) struct Stream {
     flooded: Option<bool>,
 }
 
-/// What carries over from one connection to the next.
+/// What a connection takes over from the one before.
 #[derive(Default)]
 pub(super) struct Before {
     position: i64,
@@ -141,14 +141,14 @@ impl Stream {
         self.connected.description.rate.is_regular() && !self.timeline.is_irregular()
     }
 
-    /// The next buffer starts after a loss.
+    /// Samples are missing before the next buffer.
     pub(super) fn mark_lost(&mut self) {
         self.writer.mark_lost();
     }
 
-    /// The pipeline plays again after a pause that began at running time `paused`; what was
-    /// taken meanwhile is missing. Returns the end of what was sent, if the pause took hold
-    /// only after that: running time goes on from there.
+    /// The pipeline plays again after a pause that began at running time `paused`; the samples of
+    /// the pause are missing. Returns the end of what was sent if that is later: running time
+    /// continues there.
     pub(super) fn resumed(&mut self, paused: i64, counters: &mut Counters) -> i64 {
         self.close(counters);
         self.mark_lost();
@@ -156,14 +156,14 @@ impl Stream {
         if sent - paused < SECOND as i64 {
             sent
         } else {
-            // Not a pause: somebody set running time back.
+            // Not a pause: running time was set back.
             self.writer.resume(0, true);
             0
         }
     }
 
-    /// How to read the stream: what is put into one buffer anyway is read together. Where
-    /// the time of arrival counts, or packets are rare, each sample is read at once.
+    /// How to read the stream: samples of one buffer are read together. Where the time of arrival
+    /// matters, or packets are rare, each sample is read at once.
     pub(super) fn reading(&self) -> Reading {
         let stamped = matches!(self.timeline.mode(), Mode::SameHost | Mode::Remote);
         let period = self.chunk.min(TOGETHER);
@@ -174,8 +174,8 @@ impl Stream {
         }
     }
 
-    /// Takes what was received at `arrival` (LSL clock) and may have lain unread for
-    /// `waited` seconds; true when the latency changed.
+    /// Takes samples that were read at `arrival` (seconds, LSL clock) and may have been unread for
+    /// `waited` seconds; true when the latency has changed.
     pub(super) fn take(
         &mut self,
         chunk: Chunk,
@@ -219,7 +219,7 @@ impl Stream {
         }
         self.waited = waited;
         let since = arrival - self.taken.replace(arrival).unwrap_or(arrival);
-        // Not the silence of a loss.
+        // The silence of a loss is limited.
         self.pace += (since.min(SLOW) - self.pace) * PACE_WEIGHT;
         self.timeline.push(&chunk.stamps, arrival);
         let mut changed = self.place(time, counters);
@@ -239,8 +239,8 @@ impl Stream {
         changed
     }
 
-    /// Lets time pass: `now` on the LSL clock, `latency` in nanoseconds. True when the
-    /// latency changed.
+    /// Does what is due at `now` (seconds, LSL clock); `latency` in nanoseconds. True when the
+    /// latency has changed.
     pub(super) fn tick(
         &mut self,
         now: f64,
@@ -276,7 +276,7 @@ impl Stream {
         }
     }
 
-    /// Lets go of everything inside, at the end of a connection.
+    /// Writes all samples that are held, at the end of a connection.
     pub(super) fn finish(&mut self, time: &impl RunningTime, counters: &mut Counters) {
         self.timeline.flush();
         self.place(time, counters);
@@ -324,7 +324,7 @@ impl Stream {
         latency_changed
     }
 
-    /// Finishes the buffer in the making.
+    /// Ends the open buffer.
     fn close(&mut self, counters: &mut Counters) {
         self.writer.close();
         counters.add(self.writer.take_written());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The streaming thread: connections, samples, and what the bus is told of them.
+//! The streaming thread: connections, samples, and the messages about them.
 
 use super::imp::*;
 use super::{
@@ -40,11 +40,11 @@ impl LslSrc {
         shared: &Shared,
     ) -> Result<gst::Buffer, gst::FlowError> {
         loop {
-            // The base class lets a call that is under way go on through a pause.
+            // A call that is in progress continues through a pause of the pipeline.
             if !shared.wait_playing() {
                 return Err(gst::FlowError::Flushing);
             }
-            // First what is ready, in order.
+            // First what is ready.
             while let Some(out) = session.stream.as_mut().and_then(|s| s.writer.pop()) {
                 match out {
                     Out::Buffer(buffer) => {
@@ -78,7 +78,7 @@ impl LslSrc {
             }
 
             let now = library.local_clock();
-            // Asking for the clock is not free: all elements share it.
+            // Reading the clock takes a lock that all elements share.
             if self.clock_changed.swap(false, Ordering::AcqRel)
                 || session.clock.as_ref().is_none_or(PipelineClock::is_other)
             {
@@ -114,7 +114,7 @@ impl LslSrc {
             };
             let latency_changed = self.handle(session, item, settings);
             if session.stream.as_ref().is_none_or(|s| s.writer.is_empty()) {
-                // Else at the buffer that leaves next.
+                // Else it is published with the next buffer.
                 self.publish(session, shared);
             }
             self.tell(session, settings, shared, latency_changed);
@@ -212,7 +212,7 @@ impl LslSrc {
         Some((stream, now, &mut session.counters))
     }
 
-    /// Starts on a stream that was found: caps, events, a new line of time.
+    /// Begins a connection: caps, events, a new timeline.
     pub(super) fn connect(
         &self,
         session: &mut Session,
@@ -291,7 +291,7 @@ impl LslSrc {
             .map_err(|_| format!("The next element refuses the caps {common}"))
     }
 
-    /// Events that belong behind a segment come before the base class sends its own.
+    /// Sends the segment before the base class does: tags and gaps must follow a segment.
     pub(super) fn ensure_segment(&self) {
         let obj = self.obj();
         let pad = obj.src_pad();
@@ -320,7 +320,7 @@ impl LslSrc {
         gst::FlowError::Error
     }
 
-    /// Says on the bus what happened; nothing is locked here.
+    /// Posts what happened. Nothing is locked here.
     pub(super) fn tell(
         &self,
         session: &mut Session,
@@ -381,7 +381,7 @@ impl LslSrc {
         if !reset && notices.is_empty() {
             return;
         }
-        // Who hears the news finds it in the statistics.
+        // Before the messages: who handles one finds it in the statistics.
         self.publish(session, shared);
         let Some(stream) = &session.stream else {
             return;

@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Which caps a stream can have, and which channels of it are wanted.
+//! The caps of a stream, and the choice of its channels.
 
 use stream_info::{Description, Format};
 
+/// The caps of numeric streams. Fields: `format`, `layout`, `channels`, `rate` (a fraction, 0/1 for
+/// an irregular stream), and where they are known `stream-type`, `channel-labels`, `units`.
 pub const LSL: &str = "application/x-lsl";
-pub const AUDIO: &str = "audio/x-raw";
-pub const TEXT: &str = "text/x-raw";
-/// What a buffer's GstReferenceTimestampMeta is called that holds the sender's own timestamp.
-pub fn lsl_stamp() -> gst::Caps {
+/// The caps of numeric streams for audio elements; only for whole rates.
+pub(crate) const AUDIO: &str = "audio/x-raw";
+/// The caps of text streams.
+pub(crate) const TEXT: &str = "text/x-raw";
+
+/// The caps of the `GstReferenceTimestampMeta` that holds the outlet's timestamp.
+pub(crate) fn lsl_stamp() -> gst::Caps {
     gst::Caps::new_empty_simple("timestamp/x-lsl")
 }
-/// Caps field of a stream of video frames: seconds, a double.
+
+/// Caps field of a stream of video frames: the `frame-time` of frame 0, seconds, a double.
 pub const FIRST_FRAME_TIME: &str = "first-frame-time";
-/// What the audio formats of GStreamer hold.
+/// The most channels that `audio/x-raw` has without positions.
 const AUDIO_CHANNELS: usize = 64;
 
-pub fn template() -> gst::Caps {
+/// All caps that a stream may have.
+pub(crate) fn template() -> gst::Caps {
     let rate = gst::FractionRange::new(gst::Fraction::new(0, 1), gst::Fraction::new(i32::MAX, 1));
     gst::Caps::builder_full()
         .structure(
@@ -150,8 +157,14 @@ fn no_audio(d: &Description, channels: usize) -> Option<String> {
     (d.format == Some(Format::I64)).then(|| "audio/x-raw has no 64-bit integers".into())
 }
 
-/// What the user is told when `stream` and what comes after the source do not meet.
-pub fn mismatch(d: &Description, channels: usize, stream: &gst::Caps, peer: &gst::Caps) -> String {
+/// The error text where `stream`, the caps of a stream, and `peer`, those of the next element, have
+/// nothing in common.
+pub(crate) fn mismatch(
+    d: &Description,
+    channels: usize,
+    stream: &gst::Caps,
+    peer: &gst::Caps,
+) -> String {
     let wants_audio = peer.iter().any(|s| s.name() == AUDIO);
     let why = if d.format == Some(Format::Text) {
         Some("a stream of strings is text/x-raw only".into())
@@ -179,48 +192,41 @@ fn format_name(format: Format) -> &'static str {
     }
 }
 
-pub fn format_of_name(name: &str) -> Option<Format> {
+/// The format with this name in caps.
+pub(crate) fn format_of_name(name: &str) -> Option<Format> {
     use Format::*;
     [F32, F64, I8, I16, I32, I64, Text]
         .into_iter()
         .find(|f| format_name(*f) == name)
 }
 
-/// What caps of [`template`] say of a stream.
+/// What caps of [`template`] declare of a stream.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StreamCaps {
+pub(crate) struct StreamCaps {
     /// The name of the caps: [`LSL`], [`AUDIO`] or [`TEXT`].
     pub name: &'static str,
+    /// The format of one value.
     pub format: Format,
     /// Of text: as many as there are labels, else one.
     pub channels: usize,
     /// Nominal rate, samples per second; 0 for irregular.
     pub rate: f64,
-    /// Empty where the caps do not tell.
+    /// Empty where the caps have none.
     pub stream_type: String,
     /// One for each channel, or none.
     pub labels: Vec<String>,
     /// One for each channel, or none; empty where a channel has no unit.
     pub units: Vec<String>,
+    /// See [`FIRST_FRAME_TIME`].
     pub first_frame_time: Option<f64>,
 }
 
 impl StreamCaps {
-    /// Reads fixed caps.
+    /// Reads fixed caps. Lists may have any length: a property may replace them.
     ///
     /// # Errors
-    /// What about the caps does not fit.
-    pub fn read(caps: &gst::CapsRef) -> Result<Self, String> {
-        let read = Self::read_loosely(caps)?;
-        for (texts, field) in [(&read.labels, "channel-labels"), (&read.units, "units")] {
-            one_per_channel("caps field", field, texts, read.channels)?;
-        }
-        Ok(read)
-    }
-
-    /// As [`StreamCaps::read`], but lists may have any length: something else may take
-    /// their place.
-    pub(crate) fn read_loosely(caps: &gst::CapsRef) -> Result<Self, String> {
+    /// Says what in the caps is missing or wrong.
+    pub(crate) fn read(caps: &gst::CapsRef) -> Result<Self, String> {
         let bad = |what: &str| format!("the caps {caps} {what}");
         let s = caps.structure(0).ok_or_else(|| bad("are empty"))?;
         let format = s
@@ -248,7 +254,7 @@ impl StreamCaps {
                 let rate: i32 = s.get("rate").map_err(no_rate)?;
                 (AUDIO, channels()?, f64::from(rate))
             }
-            // The lines of a text are its channels; only their labels tell how many.
+            // The lines of a text are its channels; their number is that of the labels.
             TEXT => (TEXT, labels.len().max(1), 0.0),
             _ => return Err(bad("are nothing that a LSL stream can carry")),
         };
@@ -262,11 +268,6 @@ impl StreamCaps {
             units: split_list(text("units")),
             first_frame_time: s.get(FIRST_FRAME_TIME).ok(),
         })
-    }
-
-    /// Bytes of a sample of all channels; `None` for text.
-    pub fn sample_size(&self) -> Option<usize> {
-        (self.format != Format::Text).then(|| self.format.size() * self.channels)
     }
 }
 
@@ -309,8 +310,8 @@ fn comma_list(texts: &[String], channels: &[usize]) -> String {
 /// order wanted. A label that looks like a number wins over the index.
 ///
 /// # Errors
-/// Names the entry that is not there and lists what is.
-pub fn select(spec: &str, d: &Description) -> Result<Vec<usize>, String> {
+/// Names the entry that the stream does not have, and lists its labels and indices.
+pub(crate) fn select(spec: &str, d: &Description) -> Result<Vec<usize>, String> {
     let entries: Vec<&str> = spec
         .split(',')
         .map(str::trim)
@@ -445,25 +446,17 @@ mod tests {
                     assert_eq!(read.labels, ["b;c", "a"]);
                     assert_eq!(read.units, ["mV", ""]);
                     assert_eq!(read.first_frame_time, Some(0.5));
-                    assert_eq!(read.sample_size(), Some(2 * format.size()));
                 }
             }
         }
         let d = stream(1, 0.0, Format::Text);
         let read = StreamCaps::read(&of_stream(&d, &[0])).expect("caps");
-        assert_eq!(
-            (read.name, read.channels, read.sample_size()),
-            (TEXT, 1, None)
-        );
+        assert_eq!((read.name, read.channels), (TEXT, 1));
         for (caps, word) in [
             ("audio/x-raw,format=U8,channels=1,rate=8000", "format"),
             ("audio/x-raw,format=S8,channels=1", "no rate"),
             ("application/x-lsl,format=F32LE,rate=0/1", "no channels"),
             ("video/x-raw,format=F32LE", "are nothing that"),
-            (
-                "application/x-lsl,format=S8,channels=1,rate=1/1,units=(string)\"a,b\"",
-                "caps field units has 2",
-            ),
         ] {
             let caps: gst::Caps = caps.parse().expect("caps");
             let e = StreamCaps::read(&caps).expect_err(word);

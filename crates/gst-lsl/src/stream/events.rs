@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a stream says about itself, for those downstream.
+//! The description of a stream for the elements downstream.
 
 use stream_info::Description;
 
-pub fn tags(d: &Description) -> gst::TagList {
+/// Title, type, source id and host of a stream; empty ones are left out.
+pub(crate) fn tags(d: &Description) -> gst::TagList {
     let mut tags = gst::TagList::new();
     {
         let tags = tags.make_mut();
@@ -27,8 +28,9 @@ pub fn tags(d: &Description) -> gst::TagList {
     tags
 }
 
-/// `channels`: those that are kept, in order.
-pub fn stream_info(d: &Description, channels: &[usize], xml: &str) -> gst::Event {
+/// The sticky event `lsl/stream-info`. `channels`: those that are kept, in order; `xml`: the whole
+/// description.
+pub(crate) fn stream_info(d: &Description, channels: &[usize], xml: &str) -> gst::Event {
     let mut s = gst::Structure::builder("lsl/stream-info")
         .field("name", &d.name)
         .field("type", &d.stream_type)

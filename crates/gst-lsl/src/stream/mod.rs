@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What an LSL stream is in GStreamer's terms, the same for every element that makes or
-//! takes one.
+//! Caps, tags and events of an LSL stream, the same for every element.
 
-pub mod caps;
-pub mod events;
+pub(crate) mod caps;
+pub(crate) mod events;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stream_info::Description;
 
 impl Receiver {
-    /// Logs which streams match, when others do than before. `known`: the uids of these.
+    /// Logs which streams match, when they have changed. `known`: their uids.
     pub(super) fn log_candidates(&self, found: &[Match], known: &mut Vec<String>) {
         let mut uids: Vec<_> = found.iter().map(|m| m.description.uid.clone()).collect();
         uids.sort();
@@ -44,8 +44,8 @@ impl Receiver {
     }
 }
 
-/// Who took the place of a silent sender: its restart, or, when the sender itself does
-/// not answer any more, the only other match.
+/// The stream that takes the place of a silent one: its restart, or, where the silent outlet does
+/// not answer searches either, the only other match.
 pub(super) fn successor(
     found: Vec<Match>,
     watched: Duration,
@@ -70,7 +70,7 @@ pub(super) fn successor(
     }
 }
 
-/// Of several matches, a restarted sender is the one with the same source id.
+/// Keeps of several matches the restart of `previous`: the one with its name and source id.
 pub(super) fn prefer_same_source(found: &mut Vec<Match>, previous: &Description) {
     if found.len() < 2 || previous.source_id.is_empty() {
         return;
