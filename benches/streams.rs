@@ -228,7 +228,9 @@ impl Count {
 
 /// Seconds of CPU that this process has used.
 fn cpu() -> f64 {
+    // SAFETY: a struct of integers, for which zeros are a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live struct of the type that the call fills.
     unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
     let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)

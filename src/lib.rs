@@ -1,4 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
+//! The GStreamer plugin `mvp`: live emotion from face video and physiology.
+//!
+//! Applications use its elements through GStreamer, and read what they put on video buffers with
+//! the types of [`meta`]:
+//!
+//! ```
+//! use gstmvp::EmotionMeta;
+//!
+//! # gst::init().unwrap();
+//! gstmvp::plugin_register_static().expect("registered");
+//! assert!(gst::ElementFactory::find("mvpfusion").is_some());
+//! // A buffer that has not come through `mvpfusion` has no result.
+//! assert_eq!(EmotionMeta::from_buffer(&gst::Buffer::new()), None);
+//! ```
 #![allow(clippy::non_send_fields_in_send_ty, unused_doc_comments)]
 
 /**

@@ -46,6 +46,7 @@ fn system_has_one() -> bool {
         skip("liblsl is linked in");
         return true;
     }
+    // SAFETY: liblsl's initialisers have no preconditions.
     let loads = |name| unsafe { libloading::Library::new(name) }.is_ok();
     let found = loads("liblsl.so.2") || loads("liblsl.so");
     if found {

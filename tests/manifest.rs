@@ -30,21 +30,25 @@ fn count(change: i64) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as i64);
+        // SAFETY: the caller keeps the allocator's rules, which are the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as i64);
+        // SAFETY: the caller keeps the allocator's rules, which are the same.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         count(-(layout.size() as i64));
+        // SAFETY: the caller keeps the allocator's rules, which are the same.
         unsafe { System.dealloc(place, layout) }
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size as i64 - layout.size() as i64);
+        // SAFETY: the caller keeps the allocator's rules, which are the same.
         unsafe { System.realloc(place, layout, size) }
     }
 }

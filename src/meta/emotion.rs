@@ -24,7 +24,9 @@ pub struct EmotionMeta {
     pub confidence: f64,
     /// `p-<class>`, where the bundle has classes.
     pub classes: Vec<(String, f64)>,
+    /// Running time of the beginning of the window.
     pub window_start: ClockTime,
+    /// Running time of its end.
     pub window_end: ClockTime,
     /// Running time of the buffer minus `window_end`; zero on the bus message.
     pub age: ClockTime,
@@ -159,6 +161,8 @@ pub struct EmotionStamp {
 }
 
 impl EmotionStamp {
+    /// # Errors
+    /// Where the metadata cannot be put on a buffer.
     pub fn new(meta: &EmotionMeta) -> Result<Self, gst::glib::BoolError> {
         let mut template = gst::Buffer::new();
         meta.attach(template.make_mut())?;

@@ -30,6 +30,7 @@ pub struct FaceUnitsMeta {
 }
 
 impl FaceUnitsMeta {
+    /// The fields as a structure, with the names of docs/reference.md.
     pub fn to_structure(&self) -> gst::Structure {
         let mut s = gst::Structure::builder(FACE_UNITS_META)
             .field(TIME, self.time.nseconds())

@@ -7,6 +7,8 @@
 //! are registered without tags, so that converting, scaling or encoding elements
 //! keep them: a result describes the person, not the pixels.
 
+#![warn(missing_docs)]
+
 #[cfg(feature = "v1_24")]
 mod analytics;
 mod emotion;

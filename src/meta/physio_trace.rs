@@ -44,6 +44,7 @@ impl PhysioTrace {
         self.samples.len() / size_of::<f32>()
     }
 
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -62,10 +63,12 @@ impl PhysioTrace {
 /// `end-<modality>` (uint64, ns) for each modality. Copying a buffer shares the samples.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PhysioTraceMeta {
+    /// One for each modality, in the order of the bundle.
     pub traces: Vec<PhysioTrace>,
 }
 
 impl PhysioTraceMeta {
+    /// The fields as a structure, with the names of docs/reference.md.
     pub fn to_structure(&self) -> gst::Structure {
         let mut s = gst::Structure::new_empty(PHYSIO_TRACE_META);
         self.fill(&mut s);

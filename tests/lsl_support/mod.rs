@@ -54,7 +54,7 @@ fn configure() {
         base + 1
     );
     std::fs::write(&path, text).expect("write the LSL configuration");
-    // Before any other thread of this process could read the environment.
+    // SAFETY: no other thread of this process reads the environment yet.
     unsafe {
         std::env::set_var("LSLAPICFG", &path);
         std::env::set_var("GSTMVP_TEST_LSL", "1");

@@ -17,14 +17,15 @@ pub(crate) struct XmlOpaque(c_void);
 
 pub(crate) type Info = *mut InfoOpaque;
 pub(crate) type Inlet = *mut InletOpaque;
-pub type Outlet = *mut OutletOpaque;
+pub(crate) type Outlet = *mut OutletOpaque;
 pub(crate) type Resolver = *mut ResolverOpaque;
 pub(crate) type Xml = *mut XmlOpaque;
 type Str = *const c_char;
 
 pub(crate) type PullChunk<T> =
     unsafe extern "C" fn(Inlet, *mut T, *mut f64, c_ulong, c_ulong, c_double, *mut i32) -> c_ulong;
-pub type PushChunk<T> = unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
+pub(crate) type PushChunk<T> =
+    unsafe extern "C" fn(Outlet, *const T, c_ulong, *const f64, c_int) -> i32;
 
 /// A function of liblsl that reads one field of a streaminfo and changes nothing. Only the
 /// table makes values of this type, so that [`super::StreamInfo::get`] can call them all.

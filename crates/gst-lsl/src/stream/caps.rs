@@ -57,14 +57,14 @@ pub(crate) fn template() -> gst::Caps {
 }
 
 /// The caps that `channels` of a stream can have, best first.
-pub fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
+pub(crate) fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
     caps_of(d, channels, false)
 }
 
 /// The same of a recorded stream. Who wants audio gets a rate that is no whole number
 /// rounded: the times of the buffers stay right, and elements such as deinterleave go by
 /// those.
-pub fn of_recorded(d: &Description) -> gst::Caps {
+pub(crate) fn of_recorded(d: &Description) -> gst::Caps {
     caps_of(d, &(0..d.channels).collect::<Vec<_>>(), true)
 }
 
