@@ -158,6 +158,12 @@ impl State {
         if self.rate > 0.0 { self.rate } else { 1.0 }
     }
 
+    /// Running time (ns) at which the video's segment begins.
+    pub(super) fn base(&self) -> u64 {
+        let base = self.segment.as_ref().and_then(|s| s.base());
+        base.map_or(0, ClockTime::nseconds)
+    }
+
     /// Whether a pad that has come to `progress` is held back, when waiting.
     pub(super) fn holds_back(&self, progress: u64) -> bool {
         let now = self.video_time + self.hop;

@@ -98,7 +98,7 @@ impl MvpFusion {
         live: bool,
         traces: Option<Arc<PhysioTraceMeta>>,
     ) -> Result<(), glib::BoolError> {
-        let (result, hop, settle, latency, late, rate) = {
+        let (result, hop, settle, latency, late, rate, base) = {
             let mut state = self.state();
             state.stats.frames += 1;
             // Answers that a streaming thread waited for are in `result` already.
@@ -114,6 +114,7 @@ impl MvpFusion {
                 state.latency,
                 late,
                 state.rate(),
+                state.base(),
             )
         };
         if let Some(traces) = traces {
@@ -126,8 +127,10 @@ impl MvpFusion {
         let mut age = own.unwrap_or(0).saturating_sub(end);
         // The clock counts too: timestamps that stand still must not make an answer look new.
         if let Some(now) = live.then(|| self.running_time()).flatten() {
-            let now = (now as f64 * rate) as u64;
-            age = age.max(now.saturating_sub(latency).saturating_sub(end));
+            // A file that is played as live may have been sought to another rate.
+            let now =
+                base + (now.saturating_sub(latency).saturating_sub(base) as f64 * rate) as u64;
+            age = age.max(now.saturating_sub(end));
         }
         let stale = late || (live && age > settle + 3 * hop);
         stamp.attach(buffer, ClockTime::from_nseconds(age), stale)?;
@@ -139,11 +142,15 @@ impl MvpFusion {
     /// Gives the units of the face that is followed to the video track. `time` is the
     /// frame's running time.
     fn take_units(&self, inputs: &Inputs, buffer: &gst::BufferRef, time: Option<u64>) {
-        let (order, rate) = {
+        let (order, rate, base) = {
             let state = self.state();
-            (state.units.clone(), state.rate())
+            (state.units.clone(), state.rate(), state.base())
         };
-        let scaled = |t: u64, by: f64| if by == 1.0 { t } else { (t as f64 * by) as u64 };
+        // The rate counts from the segment's base on.
+        let scaled = |t: u64, by: f64| match t.checked_sub(base) {
+            Some(since) if by != 1.0 => base + (since as f64 * by) as u64,
+            _ => t,
+        };
         // The units may be of an earlier frame, whose timestamp may have been a wrong one.
         let latest = time.map(|t| scaled(t.saturating_add(pace::NEAR), 1.0 / rate));
         let latest = latest.map(ClockTime::from_nseconds);

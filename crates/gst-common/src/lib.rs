@@ -3,7 +3,8 @@
 //! [`lock`]; [`upstream_is_live`].
 //!
 //! ```
-//! use gst_common::{Loading, Stop, Task, Worker};
+//! use gst_common::{Loading, Stop, Task, Unwatched, Worker};
+//! use std::sync::Arc;
 //!
 //! struct Length;
 //!
@@ -13,8 +14,8 @@
 //!
 //!     fn restart(&mut self) {}
 //!
-//!     fn run(&mut self, text: String) -> Result<usize, Stop> {
-//!         Ok(text.len())
+//!     fn run(&mut self, text: String) -> Result<Option<usize>, Stop> {
+//!         Ok(Some(text.len()))
 //!     }
 //! }
 //!
@@ -22,8 +23,8 @@
 //! // The element gets an error message if the thread panics.
 //! let element = gst::Bin::new();
 //! let load = |_: &Loading<String, usize>| Ok(Length);
-//! let worker = Worker::spawn(&element, "length", || {}, load)?;
-//! assert_eq!(worker.run("four".into()), Ok(4));
+//! let worker = Worker::spawn(&element, "length", Arc::new(Unwatched), || {}, load)?;
+//! assert_eq!(worker.run("four".into()), Ok(Some(4)));
 //! worker.stop();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
