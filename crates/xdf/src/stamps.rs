@@ -161,6 +161,7 @@ pub enum Finding {
 #[derive(Debug, Clone)]
 pub struct Examiner {
     interval: Option<f64>,
+    span: Option<(f64, f64)>,
     corrector: Corrector,
     /// Timestamps of the first samples, until their unit is known; then units in a second.
     first: Vec<f64>,
@@ -177,9 +178,13 @@ pub struct Examiner {
 impl Examiner {
     /// `interval`: seconds per sample of a regular stream. `corrector`: of all offsets of
     /// the stream.
-    pub fn new(interval: Option<f64>, corrector: Corrector) -> Self {
+    ///
+    /// `span`: first and last time on the recorder's clock at which any offset of the recording
+    /// was measured.
+    pub fn new(interval: Option<f64>, corrector: Corrector, span: Option<(f64, f64)>) -> Self {
         Self {
             interval,
+            span,
             corrector,
             first: Vec::new(),
             unit: None,
@@ -245,8 +250,17 @@ impl Examiner {
             Some(interval) => (0.8..1.25).contains(&(usual / interval / unit)),
             None => large && median(&mut size.clone()).is_some_and(|s| s / unit < SECONDS),
         };
+        // A slow stream that declares a high rate has timestamps in seconds all the same: they
+        // are of the time of the recording.
+        let ends = [self.first.first(), self.first.last()]
+            .into_iter()
+            .flatten();
+        let seconds = self.span.is_some_and(|(from, to)| {
+            ends.map(|s| self.corrector.look(*s).0)
+                .all(|t| t > from - FAR && t < to + FAR)
+        });
         let unit = [1e3, 1e6, 1e9].into_iter().find(|unit| is(*unit));
-        let unit = unit.unwrap_or(1.0);
+        let unit = unit.filter(|_| !seconds).unwrap_or(1.0);
         self.unit = Some(unit);
         for stamp in std::mem::take(&mut self.first) {
             self.take(stamp / unit);
@@ -387,9 +401,8 @@ impl Examiner {
         }
     }
 
-    /// What the whole stream shows. `span`: first and last time on the recorder's clock at
-    /// which any offset of the recording was measured.
-    pub fn finish(mut self, span: Option<(f64, f64)>) -> Examined {
+    /// What the whole stream shows.
+    pub fn finish(mut self) -> Examined {
         if self.unit.is_none() {
             self.find_unit();
         }
@@ -410,7 +423,7 @@ impl Examiner {
         for run in &self.runs {
             let next = end.map(|end| end + self.interval.unwrap_or(0.0));
             let overlap = end.is_some_and(|end| run.times.0 < end - self.behind());
-            let other = other_clock(run, unit, span, next, overlap);
+            let other = other_clock(run, unit, self.span, next, overlap);
             let (map, times) = match other {
                 None => (Map::Offsets, run.times),
                 Some((line, means)) => {
@@ -637,7 +650,11 @@ mod tests {
                 value: 0.0,
             })
             .collect();
-        let mut e = Examiner::new(Some(1.0 / rate), Corrector::new(&measured));
+        let mut e = Examiner::new(
+            Some(1.0 / rate),
+            Corrector::new(&measured),
+            Some((1000.0, 1000.0 + seconds as f64)),
+        );
         let mut n = 0;
         for s in 0..seconds {
             if s % 5 == 0 {
@@ -648,7 +665,7 @@ mod tests {
                 n += 1;
             }
         }
-        e.finish(Some((1000.0, 1000.0 + seconds as f64)))
+        e.finish()
     }
 
     /// The times that the samples get; `None` for strays.
@@ -753,6 +770,16 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_is_declared_wrong_is_no_unit() {
+        // 1000 Hz are declared, and a sample comes each second.
+        let span = Some((1000.0, 1300.0));
+        let mut e = Examiner::new(Some(1e-3), Corrector::default(), span);
+        (0..300).for_each(|n| e.push(1000.0 + f64::from(n)));
+        let e = e.finish();
+        assert_eq!((e.findings(), e.range()), (&[][..], Some((1000.0, 1299.0))));
+    }
+
+    #[test]
     fn a_pause_is_no_step() {
         let measured: Vec<Offset> = (0..40)
             .map(|i| Offset {
@@ -760,7 +787,11 @@ mod tests {
                 value: 0.0,
             })
             .collect();
-        let mut e = Examiner::new(Some(0.01), Corrector::new(&measured));
+        let mut e = Examiner::new(
+            Some(0.01),
+            Corrector::new(&measured),
+            Some((1000.0, 1200.0)),
+        );
         for (i, offset) in measured.iter().enumerate() {
             e.mark(*offset, true);
             // Nothing came for 100 s, and a device sends what it kept all at once.
@@ -772,7 +803,7 @@ mod tests {
                 e.push(1000.0 + n as f64 / 100.0);
             }
         }
-        let e = e.finish(Some((1000.0, 1200.0)));
+        let e = e.finish();
         assert!(
             !e.findings()
                 .iter()
@@ -791,7 +822,7 @@ mod tests {
                     value: 0.0,
                 })
                 .collect();
-            let mut e = Examiner::new(Some(0.1), Corrector::new(&measured));
+            let mut e = Examiner::new(Some(0.1), Corrector::new(&measured), Some((1000.0, 4600.0)));
             for o in measured.iter().filter(|_| first) {
                 e.mark(*o, true);
             }
@@ -799,14 +830,14 @@ mod tests {
             for o in measured.iter().filter(|_| !first) {
                 e.mark(*o, true);
             }
-            let e = e.finish(Some((1000.0, 4600.0)));
+            let e = e.finish();
             assert_eq!(e.findings(), [], "{first}");
         }
     }
 
     #[test]
     fn events_are_examined_by_the_time_at_which_they_were_written() {
-        let mut e = Examiner::new(None, Corrector::default());
+        let mut e = Examiner::new(None, Corrector::default(), Some((1000.0, 1500.0)));
         for i in 0..100 {
             let t = 1000.0 + 5.0 * f64::from(i);
             e.mark(
@@ -820,15 +851,15 @@ mod tests {
                 e.push(if i == 21 { t + 61.0 } else { t + 1.0 });
             }
         }
-        let e = e.finish(Some((1000.0, 1500.0)));
+        let e = e.finish();
         assert!(
             matches!(e.findings(), [Finding::Strays { count: 1, .. }]),
             "{e:?}"
         );
         assert_eq!(e.range(), Some((1001.0, 1491.0)));
         // A few are all that there is.
-        let mut e = Examiner::new(None, Corrector::default());
+        let mut e = Examiner::new(None, Corrector::default(), None);
         e.push(5.0);
-        assert_eq!(e.finish(None).range(), Some((5.0, 5.0)));
+        assert_eq!(e.finish().range(), Some((5.0, 5.0)));
     }
 }

@@ -123,13 +123,11 @@ impl Cursor {
             match self.parser.next_event() {
                 Ok(Some(Event::Samples { stamps, values, .. })) => {
                     for stamp in stamps {
-                        let time = match self.placer.take(stamp) {
-                            Some(s) => self.placer.time(s).or_else(|| {
-                                // Strays must not lead into another segment of the clock.
-                                Some(self.corrector.correct(s))
-                            }),
-                            None => None,
-                        };
+                        let right = self.placer.take(stamp);
+                        let time = right.map(|s| {
+                            let other = self.placer.time(s);
+                            other.unwrap_or_else(|| self.corrector.correct(s))
+                        });
                         let time = time.and_then(plausible).unwrap_or(self.time);
                         self.stamps.push_back((stamp, time));
                     }

@@ -182,14 +182,19 @@ struct Look {
 }
 
 impl Look {
-    fn new(header: Header, corrector: Corrector, film: Option<&str>) -> Self {
+    fn new(
+        header: Header,
+        corrector: Corrector,
+        film: Option<&str>,
+        span: Option<(f64, f64)>,
+    ) -> Self {
         let d = &header.description;
         let interval = d.rate.is_regular().then(|| 1.0 / d.rate.hz());
         // Samples of text have no common interval, whatever rate they declare.
         let regular = interval.filter(|_| d.format != Some(stream_info::Format::Text));
         let frames = (film == Some(&d.name)).then(|| Film::of(d)).flatten();
         Self {
-            examiner: Examiner::new(regular, corrector.clone()),
+            examiner: Examiner::new(regular, corrector.clone(), span),
             frames,
             chunks: Vec::new(),
             n: 0,
@@ -200,13 +205,13 @@ impl Look {
         }
     }
 
-    fn finish(mut self, id: u32, span: Option<(f64, f64)>) -> Recorded {
+    fn finish(mut self, id: u32) -> Recorded {
         self.corrector.set_current(0);
         let mut recorded = Recorded {
             id,
             header: self.header,
             corrector: self.corrector,
-            examined: Arc::new(self.examiner.finish(span)),
+            examined: Arc::new(self.examiner.finish()),
             chunks: self.chunks,
             late: self.late,
             interval: self.interval,
@@ -218,8 +223,8 @@ impl Look {
 
 impl Map {
     /// `read(offset)` gives some bytes from there, `None` at the end. The recording is
-    /// read once without its samples and once with them; memory grows with the number of
-    /// its clock offsets only. `film`: the stream that says when the frames of a film were
+    /// read once without its samples and once with them; but for its clock offsets, what is
+    /// kept of it is bounded. `film`: the stream that says when the frames of a film were
     /// taken.
     ///
     /// # Errors
@@ -241,7 +246,7 @@ impl Map {
             Event::Stream(id, header) => {
                 let corrector = offsets.get(&id).map(|o| Corrector::new(o));
                 by_id.insert(id, looks.len());
-                let look = Look::new(*header, corrector.unwrap_or_default(), film);
+                let look = Look::new(*header, corrector.unwrap_or_default(), film, span);
                 looks.push((id, look));
             }
             Event::Samples { id, stamps, values } => {
@@ -296,7 +301,7 @@ impl Map {
         let films = looks.iter().filter_map(begin).collect();
         let streams: Vec<Recorded> = looks
             .into_iter()
-            .map(|(id, look)| look.finish(id, span))
+            .map(|(id, look)| look.finish(id))
             .collect();
         let ranges = streams.iter().filter_map(Recorded::range);
         let range = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
