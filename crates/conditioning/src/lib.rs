@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
+mod beats;
 mod checks;
 mod conditioner;
 mod filter;
@@ -64,6 +65,7 @@ mod ring;
 mod tokens;
 mod units;
 
+pub use beats::{Beat, BeatDetector, HeartRate, HeartSignal};
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use filter::FilterSpec;
