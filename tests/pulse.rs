@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The pulse rate through the filters of `models/default`, from made-up hearts whose rate is
-//! known: what a sensor does at its start, after a gap, and between beats must not lose the
+//! The pulse rate as `models/default` asks for it, from made-up hearts whose rate is known: what a sensor does at its start, after a gap, and between beats must not lose the
 //! heart or double it.
 
 use conditioning::{Conditioner, NormalisationSpec, SignalSpec};

@@ -2,9 +2,9 @@
 //! One signal from samples to grid points.
 
 use super::checks::Checker;
+use super::derive::Derived;
 use super::filter::Cascade;
 use super::normalise::Normaliser;
-use super::pulse::PulseRate;
 use super::resample::Resampler;
 use super::{CheckSpec, Counts, DeriveSpec, FilterSpec, Grid, NormalisationSpec};
 use serde::Deserialize;
@@ -31,7 +31,8 @@ pub struct SignalSpec {
     /// Filters in the order in which they are applied; at most 16.
     #[serde(default)]
     pub filters: Vec<FilterSpec>,
-    /// What is computed from the filtered samples; `None`: they are used themselves.
+    /// What is computed from the raw samples, without `filters`; `None`: the filtered samples
+    /// are used themselves.
     #[serde(default)]
     pub derive: Option<DeriveSpec>,
     /// How grid values are brought to the network's scale.
@@ -85,7 +86,9 @@ impl SignalSpec {
             filter.check().map_err(|e| format!("filters[{i}]: {e}"))?;
         }
         if let Some(derive) = &self.derive {
-            derive.check().map_err(|e| format!("derive: {e}"))?;
+            derive
+                .check(self.modality())
+                .map_err(|e| format!("derive: {e}"))?;
         }
         self.normalisation
             .check()
@@ -114,7 +117,7 @@ pub struct Conditioner {
     full_scale: Option<[f64; 2]>,
     checker: Checker,
     finish: Finish,
-    pulse: Option<PulseRate>,
+    derived: Option<Derived>,
     /// Time (ns) of the last finite sample that the filter has taken, if none are missing since.
     carried: Option<u64>,
     max_gap: u64,
@@ -143,6 +146,9 @@ impl Conditioner {
             1.0 / source_rate
         };
         let max_gap = (spec.max_gap.max(1.5 * period) * 1e9) as u64;
+        let derived = spec
+            .derive
+            .map(|derive| Derived::new(derive, spec.modality(), source_rate));
         Self {
             checker: Checker::new(spec.checks, full_scale),
             finish: Finish {
@@ -151,7 +157,7 @@ impl Conditioner {
                 on_grid: filter_on_grid,
                 normaliser: Normaliser::new(spec.normalisation, spec.rate),
             },
-            pulse: spec.derive.map(PulseRate::new),
+            derived,
             carried: None,
             max_gap,
             resampler: Resampler::new(Grid::new(spec.rate), max_gap),
@@ -201,8 +207,8 @@ impl Conditioner {
 
     fn restart_filter(&mut self) {
         self.finish.settled = false;
-        if let Some(pulse) = &mut self.pulse {
-            pulse.cut();
+        if let Some(derived) = &mut self.derived {
+            derived.cut();
         }
     }
 
@@ -235,22 +241,19 @@ impl Conditioner {
         if last.is_none_or(|t| time - t > self.max_gap) {
             self.restart_filter();
         }
-        let value = match (self.finish.on_grid, &self.pulse) {
-            (true, None) => Some(value),
+        let value = match &mut self.derived {
             // A grid is too coarse for the shape of a heartbeat.
-            (true, Some(_)) => None,
-            (false, _) => {
+            Some(_) if self.finish.on_grid => None,
+            Some(derived) => derived.step(time, value),
+            None if self.finish.on_grid => Some(value),
+            None => {
                 let filtered = self.finish.filtered(value);
                 if !filtered.is_finite() {
                     // The value was so large that the sums overflowed; the filter's state
                     // would stay infinite.
                     self.restart_filter();
-                    None
-                } else if let Some(pulse) = &mut self.pulse {
-                    pulse.step(time as f64 * 1e-9, filtered)
-                } else {
-                    Some(filtered)
                 }
+                Some(filtered).filter(|v| v.is_finite())
             }
         };
         // A saturated or flat sample goes through the filter too, so that the state is right when

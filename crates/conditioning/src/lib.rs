@@ -6,7 +6,8 @@
 //!
 //! 1. checks: finite, not saturated, not flat ([`CheckSpec`]);
 //! 2. filters at the sender's rate ([`FilterSpec`]);
-//! 3. where asked, the pulse rate of a heart signal ([`DeriveSpec`]);
+//! 3. where asked, instead of the filters, the rate of a heart ([`DeriveSpec`]), from the beats
+//!    that [`BeatDetector`] finds in the raw samples;
 //! 4. linear interpolation onto a [`Grid`], across gaps up to a limit;
 //! 5. normalisation with the values so far ([`NormalisationSpec`]).
 //!
@@ -57,9 +58,9 @@
 mod beats;
 mod checks;
 mod conditioner;
+mod derive;
 mod filter;
 mod normalise;
-mod pulse;
 mod resample;
 mod ring;
 mod tokens;
@@ -68,9 +69,9 @@ mod units;
 pub use beats::{Beat, BeatDetector, HeartRate, HeartSignal};
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
+pub use derive::DeriveSpec;
 pub use filter::FilterSpec;
 pub use normalise::NormalisationSpec;
-pub use pulse::DeriveSpec;
 pub use resample::Grid;
 pub use ring::GridRing;
 pub use tokens::TokenRing;

@@ -24,14 +24,17 @@ const REMEMBERED: usize = 8;
 const REMEMBERED_PPG: usize = 4;
 /// Seconds for which waves are kept to learn from.
 const KEPT: f64 = 5.0;
+/// Seconds for which waves that are no beats say how high such a wave is.
+const RECENT: f64 = 8.0;
 /// Most waves that are kept; they are at least 0.2 s apart.
 const MOST: usize = 32;
 /// Waves of one height that make a height known.
 const ENOUGH: usize = 3;
 /// Waves are of one height down to this share of the highest of them.
 const ALIKE: f64 = 0.5;
-/// Place of the threshold between the height of waves that are no beats and that of beats.
-const THRESHOLD: f64 = 0.35;
+/// Place of the threshold between the height of waves that are no beats and that of beats (Pan
+/// and Tompkins 1985).
+const THRESHOLD: f64 = 0.25;
 /// A wave that is this many times as high as a beat is none, until there are three of them.
 const TOO_HIGH: f64 = 4.0;
 /// A beat is overdue after this many usual intervals (Pan and Tompkins 1985).
@@ -50,7 +53,7 @@ const OWN_BEAT: f64 = 0.8;
 /// How often more than not a beat must have had such a wave. Counted up to twice this.
 const FOLLOWED: u32 = 2;
 /// Shapes that a new one is compared with.
-const SHAPES: usize = 6;
+const SHAPES: usize = 12;
 
 /// What is remembered of a beat.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +63,21 @@ struct Known {
     steep: f64,
 }
 
+impl Known {
+    fn of(wave: &Wave) -> Self {
+        Self {
+            at: wave.at,
+            height: wave.height,
+            steep: wave.steep,
+        }
+    }
+}
+
 /// What is to be done with a wave.
 enum Verdict {
     Beat,
+    /// A beat, but for its height it might be an echo: so is every wave after it, if it is.
+    Doubtful,
     Echo,
     TooHigh,
     TooLow,
@@ -75,8 +90,8 @@ pub(super) struct Judge {
     beats: VecDeque<Known>,
     /// The height that was learned; the medians take over from it.
     learned: Option<f64>,
-    /// Heights of the last waves that were none.
-    others: VecDeque<f64>,
+    /// Times and heights of the last waves that were none.
+    others: VecDeque<(u64, f64)>,
     /// Intervals between the last beats, seconds.
     intervals: VecDeque<f64>,
     /// Waves since the last beat that are none, not counting echoes.
@@ -140,6 +155,7 @@ impl Judge {
     /// Takes the next wave and calls `out` with the beats that are known through it.
     pub(super) fn take(&mut self, wave: Wave, out: &mut impl FnMut(Beat)) {
         let now = wave.at;
+        self.others.retain(|(at, _)| seconds(*at, now) <= RECENT);
         if let Some(level) = self.level() {
             self.judge(wave, level, self.threshold(level), out);
         } else {
@@ -169,9 +185,13 @@ impl Judge {
         median(self.beats.iter().map(|b| b.height).chain(guess))
     }
 
+    /// The usual height of a wave that is no beat.
+    fn other(&self) -> f64 {
+        median(self.others.iter().map(|(_, height)| *height)).unwrap_or(0.0)
+    }
+
     fn threshold(&self, level: f64) -> f64 {
-        let other = median(self.others.iter().copied()).unwrap_or(0.0);
-        let other = other.min(0.6 * level);
+        let other = self.other().min(0.6 * level);
         other + THRESHOLD * (level - other)
     }
 
@@ -184,15 +204,19 @@ impl Judge {
 
     fn judge(&mut self, wave: Wave, level: f64, threshold: f64, out: &mut impl FnMut(Beat)) {
         match self.verdict(&wave, level, threshold) {
-            Verdict::Beat => self.accept(wave, level, out),
+            Verdict::Beat => {
+                self.count_echo();
+                self.own = Some(Known::of(&wave));
+                self.accept(wave, level, out);
+            }
+            Verdict::Doubtful => {
+                self.echoed = true;
+                self.accept(wave, level, out);
+            }
             Verdict::Echo => self.echoed = true,
             Verdict::TooHigh => {
                 // Its echo is no beat either.
-                self.own = Some(Known {
-                    at: wave.at,
-                    height: wave.height,
-                    steep: wave.steep,
-                });
+                self.own = Some(Known::of(&wave));
                 keep(&mut self.high, wave.clone(), MOST);
                 keep(&mut self.waiting, wave, MOST);
             }
@@ -204,30 +228,27 @@ impl Judge {
         if wave.height > TOO_HIGH * level {
             return Verdict::TooHigh;
         }
+        let mut followed = false;
         if let Some(own) = self.own {
             let after = seconds(own.at, wave.at);
             let height = wave.height / own.height;
             let steep = wave.steep / own.steep;
-            let known = self.followed >= FOLLOWED;
-            if after < ECHO && steep < 0.5
-                || after < LATE_ECHO && known && steep < OWN_BEAT && height < OWN_BEAT
-            {
+            followed = after < LATE_ECHO && steep < self.echo_steep() && height < OWN_BEAT;
+            if after < ECHO && steep < 0.5 || followed && self.followed >= FOLLOWED {
                 return Verdict::Echo;
             }
         }
         if wave.height < threshold {
             Verdict::TooLow
+        } else if followed {
+            Verdict::Doubtful
         } else {
             Verdict::Beat
         }
     }
 
-    fn accept(&mut self, wave: Wave, level: f64, out: &mut impl FnMut(Beat)) {
-        let known = Known {
-            at: wave.at,
-            height: wave.height,
-            steep: wave.steep,
-        };
+    /// Counts whether the last beat had an echo, now that the next one is here.
+    fn count_echo(&mut self) {
         if self.own.is_some() {
             self.followed = if self.echoed {
                 (self.followed + 1).min(2 * FOLLOWED)
@@ -236,17 +257,28 @@ impl Judge {
             };
         }
         self.echoed = false;
-        self.own = Some(known);
+    }
+
+    /// An echo is less steep than this share of its beat. The upper band of an ECG hardly has
+    /// T waves in it.
+    fn echo_steep(&self) -> f64 {
+        match self.signal {
+            HeartSignal::Ecg => 0.5,
+            HeartSignal::Ppg => OWN_BEAT,
+        }
+    }
+
+    fn accept(&mut self, wave: Wave, level: f64, out: &mut impl FnMut(Beat)) {
         if let Some(last) = self.beats.back() {
             let interval = seconds(last.at, wave.at);
             let most = self.remembered();
             keep(&mut self.intervals, interval, most);
         }
         let most = self.remembered();
-        keep(&mut self.beats, known, most);
+        keep(&mut self.beats, Known::of(&wave), most);
         for other in self.waiting.drain(..) {
             if other.height <= TOO_HIGH * level {
-                keep(&mut self.others, other.height, most);
+                keep(&mut self.others, (other.at, other.height), most);
             }
         }
         let confidence = self.confidence(&wave, level);
@@ -351,13 +383,17 @@ impl Judge {
             [one] => one,
             [first, second, ..] => 0.5 * (first + second),
         };
-        let other = median(self.others.iter().copied()).unwrap_or(0.0) / level;
-        let (contrast, shape) = match self.signal {
-            HeartSignal::Ecg => ([2.0, 4.0], [0.6, 0.9]),
-            HeartSignal::Ppg => ([1.2, 1.8], [0.6, 0.9]),
+        let other = self.other() / level;
+        let clear = match self.signal {
+            // In a fast heart there is little between the waves; noise has no shape that returns.
+            HeartSignal::Ecg => {
+                let returns = ramp(alike, [0.9, 0.97]).min(ramp(wave.contrast, [1.4, 2.0]));
+                ramp(wave.contrast, [2.0, 4.0]).max(returns)
+            }
+            HeartSignal::Ppg => ramp(wave.contrast, [1.2, 1.8]),
         };
-        ramp(wave.contrast, contrast)
-            .min(ramp(alike, shape))
+        clear
+            .min(ramp(alike, [0.6, 0.9]))
             .min(1.0 - ramp(other, [0.3, 0.7]))
             .min(ramp(wave.height / level, [0.1, 0.4]))
     }

@@ -34,9 +34,11 @@ pub use rate::HeartRate;
 
 use front::Front;
 use judge::Judge;
+use serde::Deserialize;
 
 /// The kind of a heart signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HeartSignal {
     /// Electrocardiogram, any lead and either polarity.
     Ecg,
