@@ -3,6 +3,7 @@
 
 use super::format::{ImageError, PixelFormat, Plane, YuvToRgb};
 use super::geometry::Affine;
+use super::orientation::Orientation;
 
 /// An image in borrowed memory, such as a mapped video frame.
 ///
@@ -19,6 +20,7 @@ pub struct ImageView<'a> {
     step: usize,
     planes: [Plane<'a>; 3],
     yuv: YuvToRgb,
+    orientation: Orientation,
 }
 
 /// The value of a sample outside of the frame.
@@ -94,16 +96,41 @@ impl<'a> ImageView<'a> {
             step,
             planes: all,
             yuv,
+            orientation: Orientation::Identity,
         })
     }
 
-    /// Width and height of the frame, pixels.
+    /// The same image, to be shown in this way. What is looked for is looked for as it is shown;
+    /// what is found is told in pixels of the frame in memory.
+    ///
+    /// ```
+    /// use face::{ImageView, Orientation, PixelFormat, Plane, YuvToRgb};
+    ///
+    /// let plane = Plane { data: &[7; 12], stride: 4 };
+    /// let lying = ImageView::new(PixelFormat::Gray8, 4, 3, &[plane], YuvToRgb::bt601())?;
+    /// let upright = lying.oriented(Orientation::Right90);
+    /// assert_eq!((upright.size(), upright.orientation()), ((4, 3), Orientation::Right90));
+    /// # Ok::<(), face::ImageError>(())
+    /// ```
+    pub fn oriented(self, orientation: Orientation) -> Self {
+        Self {
+            orientation,
+            ..self
+        }
+    }
+
+    /// How it is to be shown.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// Width and height of the frame in memory, pixels.
     pub fn size(&self) -> (usize, usize) {
         self.size
     }
 
     /// Samples `size`×`size` points bilinearly into `out` (`[size, size, 3]`, R, G, B); each
-    /// component is `value / 255 × scale + offset`.
+    /// component is `value / 255 × scale + offset`. `map` leads to the image as it is shown.
     pub(crate) fn warp(
         &self,
         map: &Affine,
@@ -113,6 +140,7 @@ impl<'a> ImageView<'a> {
         out: &mut Vec<f32>,
     ) {
         let [p0, p1, p2] = self.planes;
+        let map = self.orientation.map_in_memory(self.size, map);
         let job = Warp {
             // From coordinates of the frame to those of the pixels in memory.
             map: map.shifted(-((self.step / 2) as f32), 1.0 / self.step as f32),
@@ -359,6 +387,7 @@ struct Layout {
     /// Offset and stride.
     planes: [(usize, usize); 3],
     yuv: YuvToRgb,
+    orientation: Orientation,
 }
 
 impl Snapshot {
@@ -419,6 +448,7 @@ impl Snapshot {
             step,
             planes: layout,
             yuv: image.yuv,
+            orientation: image.orientation,
         });
     }
 
@@ -437,6 +467,7 @@ impl Snapshot {
             layout.yuv,
         )
         .ok()
+        .map(|view| view.oriented(layout.orientation))
     }
 }
 
@@ -730,6 +761,50 @@ mod tests {
                     for (a, b) in a.iter().zip(&b) {
                         assert!((a - b).abs() < 1e-2, "{format:?} {max}: {a} {b}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_is_sampled_as_it_is_shown() {
+        const SIZE: (usize, usize) = (7, 5);
+        // No two pixels alike.
+        let data: Vec<u8> = (0..35).map(|i| i * 7).collect();
+        let plane = Plane {
+            data: &data,
+            stride: SIZE.0,
+        };
+        let view = ImageView::new(
+            PixelFormat::Gray8,
+            SIZE.0,
+            SIZE.1,
+            &[plane],
+            YuvToRgb::bt601(),
+        )
+        .expect("view");
+        let map = Affine {
+            origin: (0.0, 0.0),
+            dx: (1.0, 0.0),
+            dy: (0.0, 1.0),
+        };
+        for orientation in Orientation::ALL {
+            let (width, height) = orientation.shown_size(SIZE);
+            let mut snapshot = Snapshot::default();
+            snapshot.copy_from(&view.oriented(orientation), data.len());
+            let copy = snapshot.view().expect("copied");
+            assert_eq!(copy.orientation(), orientation);
+            for view in [view.oriented(orientation), copy] {
+                let mut out = Vec::new();
+                view.warp(&map, 7, Border::Black, PLAIN, &mut out);
+                for (n, rgb) in out.chunks_exact(3).enumerate() {
+                    let (x, y) = (n % 7, n / 7);
+                    let (mx, my) = orientation.in_memory(SIZE, (x as f32, y as f32));
+                    let expected = match x < width && y < height {
+                        true => f32::from(data[my as usize * SIZE.0 + mx as usize]),
+                        false => 0.0,
+                    };
+                    assert_eq!(rgb[0], expected, "{orientation:?} {x} {y}");
                 }
             }
         }
