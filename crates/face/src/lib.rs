@@ -54,8 +54,7 @@
 //!
 //! let runtime = onnx::Runtime::load(None)?;
 //! let directory = std::path::Path::new("models/face");
-//! let control = onnx::Control::default();
-//! let models = FaceModels::load(&runtime, directory, onnx::Provider::Cpu, None, control)?;
+//! let models = FaceModels::load(&runtime, directory, onnx::SessionOptions::default())?;
 //! let analyzer = Analyzer::new(models, Options { max_faces: 2, ..Options::default() });
 //! println!("runs on {}", analyzer.networks().active_provider());
 //! # Ok::<(), onnx::Error>(())
