@@ -3,9 +3,10 @@
 
 use super::detector::{self, Detection, sigmoid};
 use super::geometry::{Rect, Roi};
-use super::image::{Border, ImageView};
+use super::image::ImageView;
 use super::networks::{CROP, Mesh, Networks};
 use super::orientation::Orientation;
+use super::sample::Border;
 use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS};
 use onnx::Error;
 

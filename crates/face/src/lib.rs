@@ -70,6 +70,7 @@ mod geometry;
 mod image;
 mod networks;
 mod orientation;
+mod sample;
 
 pub use analyzer::{Analyzer, Face, Options};
 pub use format::{ImageError, PixelFormat, Plane, YuvToRgb};
