@@ -4,6 +4,7 @@
 
 use super::frame::view;
 use super::imp::CAT;
+use crate::common;
 use face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Orientation, Rect, Snapshot};
 use gst::{ClockTime, glib, prelude::*};
 use gst_common::{Loading, Stop, Task, lock};
@@ -209,7 +210,7 @@ impl Task for Analysis {
 pub(super) fn load(
     worker: &Loading<Job, Outcome>,
     element: glib::WeakRef<super::FaceTrack>,
-    common: Arc<Common>,
+    shared: Arc<Common>,
     config: Config,
     options: Options,
 ) -> Result<Analysis, Stop> {
@@ -245,19 +246,16 @@ pub(super) fn load(
             )
         );
     }
-    let warnings = models.warnings();
-    if let (Some(element), false) = (element.upgrade(), warnings.is_empty()) {
-        gst::element_warning!(
-            element,
-            gst::LibraryError::Init,
-            (
-                "The face models run on {}: {}",
-                models.active_provider(),
-                warnings.join("; ")
-            )
+    if let Some(element) = element.upgrade() {
+        common::tell_fallback(
+            &element,
+            *CAT,
+            "the face analysis",
+            models.active_provider(),
+            &models.warnings(),
         );
     }
-    lock(&common.stats).provider = Some(models.active_provider());
+    lock(&shared.stats).provider = Some(models.active_provider());
     if let Some(element) = element.upgrade() {
         element.notify("active-provider");
         gst::info!(
@@ -277,7 +275,7 @@ pub(super) fn load(
     progress(&element, gst::ProgressType::Complete, &text);
     Ok(Analysis {
         analyzer: Analyzer::new(models, options),
-        common,
+        common: shared,
         element,
     })
 }
