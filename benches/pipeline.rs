@@ -561,9 +561,10 @@ fn face() -> Result<(), Failure> {
         let models = FaceModels::load(
             &runtime,
             &directory,
-            Provider::Cpu,
-            None,
-            Default::default(),
+            SessionOptions {
+                provider: Provider::Cpu,
+                ..Default::default()
+            },
         )?;
         let timed = Timed {
             models,

@@ -3,9 +3,12 @@
 
 use gst::glib;
 use gst::prelude::*;
+use gst_common::lock;
 use host::own_directory;
 use onnx::Provider;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
 
 /// Where a network runs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, glib::Enum)]
@@ -83,6 +86,46 @@ pub(crate) fn log_segment(
 pub(crate) fn document() {
     for enumeration in [ExecutionProvider::static_type(), Sync::static_type()] {
         enumeration.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+}
+
+/// The reasons for a fallback that this process has told.
+static TOLD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+
+/// Says on the bus of `element` on which provider `what` runs with `execution-provider=auto`, and
+/// why not on a better one. Each reason is told once in a process: it is the same for every
+/// element, and the property `active-provider` of each says what runs it.
+pub(crate) fn tell_fallback(
+    element: &impl IsA<gst::Element>,
+    category: gst::DebugCategory,
+    what: &str,
+    provider: &str,
+    reasons: &[String],
+) {
+    for reason in reasons {
+        gst::info!(
+            category,
+            obj = element,
+            "{what} runs on {provider}: {reason}"
+        );
+    }
+    let news: Vec<&str> = {
+        let mut told = lock(&TOLD);
+        let new = |r: &&String| told.insert((*r).clone());
+        reasons.iter().filter(new).map(String::as_str).collect()
+    };
+    if !news.is_empty() {
+        gst::element_warning!(
+            element,
+            gst::LibraryError::Settings,
+            (
+                "execution-provider=auto: {} runs on {}; {}. This is told once in a process; the \
+                 property active-provider of each element says what runs it",
+                what,
+                provider,
+                news.join("; ")
+            )
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use face::{
     YuvToRgb,
 };
 use gst::prelude::*;
-use onnx::{Error, Provider, Runtime};
+use onnx::{Error, Provider, Runtime, SessionOptions};
 use std::path::{Path, PathBuf};
 
 /// Side of a crop.
@@ -61,8 +61,11 @@ fn setup(test: &str, files: &[&str]) -> Option<(Runtime, PathBuf)> {
 }
 
 fn load(runtime: &Runtime, directory: &Path) -> FaceModels {
-    FaceModels::load(runtime, directory, Provider::Cpu, None, Default::default())
-        .expect("face models")
+    let options = SessionOptions {
+        provider: Provider::Cpu,
+        ..Default::default()
+    };
+    FaceModels::load(runtime, directory, options).expect("face models")
 }
 
 /// The frames of a file, each without padding, in `format`, which is the file's own.

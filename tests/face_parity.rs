@@ -12,7 +12,7 @@ use face::{
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gstmvp::FaceUnitsMeta;
-use onnx::{Provider, Runtime};
+use onnx::{Provider, Runtime, SessionOptions};
 use std::path::{Path, PathBuf};
 
 /// Mean distance of a landmark, relative to that of the eyes.
@@ -156,9 +156,10 @@ fn analyzer(setup: &Setup) -> Analyzer<FaceModels> {
     let models = FaceModels::load(
         &setup.runtime,
         &root().join("models/face"),
-        Provider::Cpu,
-        None,
-        Default::default(),
+        SessionOptions {
+            provider: Provider::Cpu,
+            ..Default::default()
+        },
     )
     .expect("shipped models");
     Analyzer::new(models, Options::default())

@@ -795,33 +795,6 @@ fn wrong_models_are_named() {
     );
 }
 
-#[test]
-fn a_provider_that_is_absent_is_an_error_and_auto_a_warning() {
-    if !ready("a_provider_that_is_absent_is_an_error_and_auto_a_warning") {
-        return;
-    }
-    let mut auto = Bench::new(info(VideoFormat::Rgb, 64, 64), &[("sync", "wait")]);
-    auto.push(&[], 0);
-    let provider = auto.element.property::<Option<String>>("active-provider");
-    if provider.as_deref() != Some("cpu") {
-        eprintln!(
-            "SKIPPED a_provider_that_is_absent_is_an_error_and_auto_a_warning: {provider:?} is there"
-        );
-        return;
-    }
-    let warning = auto.message(gst::MessageType::Warning).expect("a warning");
-    let why = text(&warning);
-    assert!(why.contains("cuda") && why.contains("tensorrt"), "{why}");
-
-    let cuda = gst::ElementFactory::make("facetrack")
-        .property("model", MODELS)
-        .property_from_str("execution-provider", "cuda")
-        .build()
-        .expect("facetrack");
-    let error = error_of(&cuda);
-    assert!(error.contains("cuda"), "{error}");
-}
-
 /// How long a live element keeps a frame. Run it alone, in a release build:
 /// `cargo test --release --test facetrack -- --ignored --nocapture dwell`.
 #[test]

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From a mapped video frame to the image that the face analysis takes.
 
-use face::{ImageError, ImageView, PixelFormat, Plane, YuvToRgb};
+use face::{ImageError, ImageView, Orientation, PixelFormat, Plane, YuvToRgb};
 use gst_video::VideoFormat;
 use gst_video::prelude::*;
 
-/// The pixels of a mapped frame.
+/// The pixels of a mapped frame, to be shown in the way of `orientation`.
 pub(super) fn view<'a>(
     frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
+    orientation: Orientation,
 ) -> Result<ImageView<'a>, ImageError> {
     let format = match frame.format() {
         VideoFormat::Rgb => PixelFormat::Rgb,
@@ -46,4 +47,5 @@ pub(super) fn view<'a>(
         &planes,
         YuvToRgb::new(kr, kb, full),
     )
+    .map(|view| view.oriented(orientation))
 }

@@ -19,6 +19,10 @@
  * only every n-th pixel. Otherwise a frame waits for its own analysis, and the results are
  * the same from run to run.
  *
+ * Video that lies or is mirrored (the tag `image-orientation` of telephones and cameras, or the
+ * property `orientation`) is analysed as it is shown: the units are those of the upright face,
+ * the regions are where the face is in the frame as it passes.
+ *
  * Where frames already carry regions of type `face`, these are used instead of the
  * detector, and none are added.
  *
@@ -30,18 +34,20 @@
  * Since: plugins-mvp-0.1.0
  */
 use super::frame::view;
+use super::orientation::{self, Tagged, VideoOrientation};
 use super::period::period;
+use super::settings::{self, Settings};
 use super::worker::{self, Common, Config, Job, Outcome, Pixels, Stats, Worker};
-use crate::common::{self, ExecutionProvider, Sync};
-use crate::graph_watch::{GraphWatch, Timeouts};
+use crate::common::{self, Sync};
+use crate::graph_watch::GraphWatch;
 use crate::meta::{FACE_REGION, FaceUnitsMeta};
-use face::{MODEL_FILES, Options, Rect};
+use face::{MODEL_FILES, Options, Orientation, Rect};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_common::{Phase, lock};
 use gst_video::VideoFormat;
-use onnx::Control;
-use std::path::PathBuf;
+use onnx::SessionOptions;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Instant;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -63,9 +69,6 @@ const FORMATS: [VideoFormat; 9] = [
     VideoFormat::Gray8,
 ];
 
-const DEFAULT_RATE: (i32, i32) = (5, 1);
-const DEFAULT_MIN_CONFIDENCE: f64 = 0.5;
-const DEFAULT_MAX_FACES: u32 = 1;
 /// Of larger frames (bytes) only every n-th pixel is copied in live mode: this many are
 /// copied in well under a millisecond, and 1920x1080 RGB fits.
 const MAX_COPY: usize = 6_300_000;
@@ -75,42 +78,6 @@ const HOLD_PERIODS: u64 = 3;
 const MIN_HOLD: ClockTime = ClockTime::from_seconds(1);
 /// Latency that `sync=wait` adds in a live pipeline.
 const WAIT_LATENCY: ClockTime = ClockTime::from_mseconds(100);
-
-#[derive(Debug, Clone)]
-struct Settings {
-    model: Option<PathBuf>,
-    rate: gst::Fraction,
-    min_confidence: f64,
-    max_faces: u32,
-    execution_provider: ExecutionProvider,
-    ort_library: Option<PathBuf>,
-    sync: Sync,
-    timeouts: Timeouts,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            model: None,
-            rate: gst::Fraction::new(DEFAULT_RATE.0, DEFAULT_RATE.1),
-            min_confidence: DEFAULT_MIN_CONFIDENCE,
-            max_faces: DEFAULT_MAX_FACES,
-            execution_provider: ExecutionProvider::default(),
-            ort_library: None,
-            sync: Sync::default(),
-            timeouts: Timeouts::default(),
-        }
-    }
-}
-
-impl Settings {
-    fn options(&self) -> Options {
-        Options {
-            min_confidence: self.min_confidence as f32,
-            max_faces: self.max_faces as usize,
-        }
-    }
-}
 
 /// A face that frames are marked with until the next analysis.
 #[derive(Debug, Clone)]
@@ -131,6 +98,10 @@ struct State {
     period: Option<u64>,
     held: Vec<Held>,
     held_since: ClockTime,
+    /// What the stream's tags say.
+    tagged: Tagged,
+    /// Of the last frame.
+    orientation: Orientation,
     warned_memory: bool,
     warned_time: bool,
 }
@@ -184,10 +155,12 @@ impl FaceTrack {
         let Some(Running { worker, common }) = self.running() else {
             return Err(gst::FlowError::Flushing);
         };
-        let (rate, sync, options) = {
+        let (rate, sync, options, wanted) = {
             let settings = lock(&self.settings);
-            (settings.rate, settings.sync, settings.options())
+            let options = settings.options();
+            (settings.rate, settings.sync, options, settings.orientation)
         };
+        let orientation = self.orient(wanted);
         let known = lock(&self.state).wait;
         let wait = match (sync, known) {
             (Sync::Auto, Some(wait)) => wait,
@@ -212,7 +185,9 @@ impl FaceTrack {
         }
 
         let outcomes = match (wait, due.then_some(time).flatten()) {
-            (true, Some(time)) => self.analyze_now(&worker, &buffer, &info, time, options)?,
+            (true, Some(time)) => {
+                self.analyze_now(&worker, &buffer, &info, time, options, orientation)?
+            }
             (true, None) => Vec::new(),
             (false, due) => {
                 let phase = worker.phase();
@@ -221,7 +196,7 @@ impl FaceTrack {
                 }
                 let outcomes = worker.take_answers();
                 if let (Some(time), Phase::Ready) = (due, phase)
-                    && let Some(pixels) = self.copy(&common, &buffer, &info)
+                    && let Some(pixels) = self.copy(&common, &buffer, &info, orientation)
                 {
                     gst::log!(CAT, obj = pad, "the frame of {time} is given to the worker");
                     worker.submit(Job {
@@ -259,6 +234,27 @@ impl FaceTrack {
         self.srcpad.push(buffer)
     }
 
+    /// How the next frame is to be turned. Another way than the last one is another picture.
+    fn orient(&self, wanted: VideoOrientation) -> Orientation {
+        let (orientation, before) = {
+            let mut state = lock(&self.state);
+            let orientation = wanted.resolve(state.tagged);
+            let before = std::mem::replace(&mut state.orientation, orientation);
+            (orientation, before)
+        };
+        if orientation != before {
+            gst::info!(
+                CAT,
+                imp = self,
+                "orientation {}, was {}: faces are searched again",
+                orientation::nick(orientation),
+                orientation::nick(before)
+            );
+            self.restart();
+        }
+        orientation
+    }
+
     /// Whether frames wait for their analysis: as `sync` says, or as the source is.
     fn decide_wait(&self, sync: Sync) -> bool {
         let (wait, why) = match sync {
@@ -288,13 +284,14 @@ impl FaceTrack {
         info: &gst_video::VideoInfo,
         time: ClockTime,
         options: Options,
+        orientation: Orientation,
     ) -> Result<Vec<Outcome>, gst::FlowError> {
         let regions = regions(buffer);
         match gst_video::VideoFrame::from_buffer_readable(buffer.clone(), info) {
             Ok(frame) => {
                 let outcome = worker.run(Job {
                     time,
-                    pixels: Pixels::Frame(Box::new(frame)),
+                    pixels: Pixels::Frame(Box::new(frame), orientation),
                     regions,
                     options,
                 })?;
@@ -313,12 +310,13 @@ impl FaceTrack {
         common: &Common,
         buffer: &gst::Buffer,
         info: &gst_video::VideoInfo,
+        orientation: Orientation,
     ) -> Option<Pixels> {
         let Ok(frame) = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info) else {
             self.warn_memory(buffer);
             return None;
         };
-        let image = view(&frame)
+        let image = view(&frame, orientation)
             .inspect_err(|e| gst::warning!(CAT, imp = self, "{e}"))
             .ok()?;
         let copy = common.copy(|snapshot| snapshot.copy_from(&image, MAX_COPY));
@@ -429,7 +427,18 @@ impl FaceTrack {
         match event.view() {
             EventView::StreamStart(_) => {
                 self.restart();
-                lock(&self.state).wait = None;
+                let mut state = lock(&self.state);
+                state.wait = None;
+                state.tagged = Tagged::default();
+            }
+            EventView::Tag(e) => {
+                let of_orientation = lock(&self.state).tagged.read(e.tag());
+                gst::debug!(
+                    CAT,
+                    obj = pad,
+                    "of the orientation: {of_orientation}: {:?}",
+                    e.tag()
+                );
             }
             EventView::Caps(e) => match gst_video::VideoInfo::from_caps(e.caps()) {
                 Ok(info) => {
@@ -532,11 +541,18 @@ impl FaceTrack {
         let config = Config {
             directory,
             library: settings.ort_library.clone(),
-            provider: settings.execution_provider.into(),
-            control: Control::default(),
+            options: SessionOptions {
+                provider: settings.execution_provider.into(),
+                device_id: settings.device_id,
+                engine_cache: settings
+                    .engine_cache
+                    .clone()
+                    .or_else(common::default_engine_cache),
+                ..Default::default()
+            },
         };
         let watch = GraphWatch {
-            control: config.control.clone(),
+            control: config.options.control.clone(),
             timeouts: settings.timeouts,
             progress: worker::PROGRESS,
             lacking: "faces",
@@ -562,6 +578,27 @@ impl FaceTrack {
             common,
         });
         Ok(())
+    }
+
+    fn stats(&self, running: Option<Running>) -> gst::Structure {
+        let orientation = lock(&self.state).orientation;
+        let of_worker =
+            |value: fn(&Worker) -> u64| running.as_ref().map_or(0, |r| value(&r.worker));
+        let stats = running
+            .as_ref()
+            .map_or_else(Stats::default, |r| lock(&r.common.stats).clone());
+        gst::Structure::builder("facetrack-stats")
+            .field("analyses", stats.analyses)
+            .field("dropped", of_worker(|w| w.dropped()))
+            .field("timeouts", of_worker(|w| w.timeouts()))
+            .field("faces", stats.faces)
+            .field("detector-runs", stats.detector_runs)
+            .field("last-analysis-time", stats.last.nseconds())
+            .field("mean-analysis-time", stats.mean().nseconds())
+            .field("analysis-rate", stats.rate(Instant::now()))
+            .field("orientation", orientation::nick(orientation))
+            .field("provider", stats.provider.unwrap_or(""))
+            .build()
     }
 
     fn stop(&self) {
@@ -646,147 +683,22 @@ impl ObjectSubclass for FaceTrack {
 
 impl ObjectImpl for FaceTrack {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let [load_timeout, run_timeout] = Timeouts::properties();
-            vec![
-                glib::ParamSpecString::builder("model")
-                    .nick("Model directory")
-                    .blurb("Directory of the face models (unset = look for models/face in $GSTMVP_MODELS, here and beside the plugin)")
-                    .mutable_ready()
-                    .build(),
-                gst::ParamSpecFraction::builder("rate")
-                    .nick("Rate")
-                    .blurb("Analyses per second of video (0/1 = every frame)")
-                    .minimum(gst::Fraction::new(0, 1))
-                    .maximum(gst::Fraction::new(i32::MAX, 1))
-                    .default_value(gst::Fraction::new(DEFAULT_RATE.0, DEFAULT_RATE.1))
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecDouble::builder("min-confidence")
-                    .nick("Minimum confidence")
-                    .blurb("Least score of a detection and least presence of a face")
-                    .minimum(0.0)
-                    .maximum(1.0)
-                    .default_value(DEFAULT_MIN_CONFIDENCE)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("max-faces")
-                    .nick("Maximum faces")
-                    .blurb("How many faces are followed at once")
-                    .minimum(1)
-                    .maximum(32)
-                    .default_value(DEFAULT_MAX_FACES)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecEnum::builder_with_default(
-                    "execution-provider",
-                    ExecutionProvider::default(),
-                )
-                .nick("Execution provider")
-                .blurb("What runs the face models; a named provider that is not available is an error")
-                .mutable_ready()
-                .build(),
-                glib::ParamSpecString::builder("ort-library")
-                    .nick("ONNX Runtime library")
-                    .blurb("File or directory of libonnxruntime (unset = ORT_DYLIB_PATH, beside the plugin, the system)")
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecEnum::builder_with_default("sync", Sync::default())
-                    .nick("Sync")
-                    .blurb("Whether frames wait for their analysis")
-                    .mutable_ready()
-                    .build(),
-                load_timeout,
-                run_timeout,
-                glib::ParamSpecString::builder("active-provider")
-                    .nick("Active provider")
-                    .blurb("The provider that runs the face models, as ONNX Runtime reports it (unset = not loaded)")
-                    .read_only()
-                    .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb("analyses, dropped (replaced before they were analysed), timeouts (loads and runs that took too long), faces (now), detector-runs, last-analysis-time, mean-analysis-time (ns), provider")
-                    .read_only()
-                    .build(),
-            ]
-        });
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(settings::properties);
         PROPERTIES.as_ref()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let path = || {
-            value
-                .get::<Option<String>>()
-                .expect("type checked upstream")
-                .filter(|p| !p.is_empty())
-                .map(PathBuf::from)
-        };
-        let time = || ClockTime::from_nseconds(value.get().expect("type checked upstream"));
-        let mut settings = lock(&self.settings);
-        match pspec.name() {
-            "model" => settings.model = path(),
-            "rate" => settings.rate = value.get().expect("type checked upstream"),
-            "min-confidence" => {
-                settings.min_confidence = value.get().expect("type checked upstream");
-            }
-            "max-faces" => settings.max_faces = value.get().expect("type checked upstream"),
-            "execution-provider" => {
-                settings.execution_provider = value.get().expect("type checked upstream");
-            }
-            "ort-library" => settings.ort_library = path(),
-            "sync" => settings.sync = value.get().expect("type checked upstream"),
-            "load-timeout" => settings.timeouts.load = time(),
-            "run-timeout" => settings.timeouts.run = time(),
-            _ => unimplemented!(),
-        }
+        lock(&self.settings).set(pspec.name(), value);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = || lock(&self.settings);
         let running = self.running();
-        let stats = || -> Stats {
-            running
-                .as_ref()
-                .map_or_else(Stats::default, |r| *lock(&r.common.stats))
-        };
-        let text = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string()).to_value();
         match pspec.name() {
-            "model" => text(&settings().model),
-            "rate" => settings().rate.to_value(),
-            "min-confidence" => settings().min_confidence.to_value(),
-            "max-faces" => settings().max_faces.to_value(),
-            "execution-provider" => settings().execution_provider.to_value(),
-            "ort-library" => text(&settings().ort_library),
-            "sync" => settings().sync.to_value(),
-            "load-timeout" => settings().timeouts.load.nseconds().to_value(),
-            "run-timeout" => settings().timeouts.run.nseconds().to_value(),
-            "active-provider" => stats().provider.to_value(),
-            "stats" => {
-                let stats = stats();
-                let mean = stats
-                    .total
-                    .nseconds()
-                    .checked_div(stats.analyses)
-                    .unwrap_or(0);
-                gst::Structure::builder("facetrack-stats")
-                    .field("analyses", stats.analyses)
-                    .field(
-                        "dropped",
-                        running.as_ref().map_or(0, |r| r.worker.dropped()),
-                    )
-                    .field(
-                        "timeouts",
-                        running.as_ref().map_or(0, |r| r.worker.timeouts()),
-                    )
-                    .field("faces", stats.faces)
-                    .field("detector-runs", stats.detector_runs)
-                    .field("last-analysis-time", stats.last.nseconds())
-                    .field("mean-analysis-time", mean)
-                    .field("provider", stats.provider.unwrap_or(""))
-                    .build()
-                    .to_value()
-            }
-            _ => unimplemented!(),
+            "active-provider" => running
+                .and_then(|r| lock(&r.common.stats).provider)
+                .to_value(),
+            "stats" => self.stats(running).to_value(),
+            name => lock(&self.settings).get(name),
         }
     }
 

@@ -4,7 +4,9 @@ use gst::prelude::*;
 
 mod frame;
 mod imp;
+mod orientation;
 mod period;
+mod settings;
 mod worker;
 
 glib::wrapper! {

@@ -5,13 +5,14 @@
 use super::frame::view;
 use super::imp::CAT;
 use crate::common;
-use face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Rect, Snapshot};
+use face::{Analyzer, Face, FaceModels, MODEL_FILES, Options, Orientation, Rect, Snapshot};
 use gst::{ClockTime, glib, prelude::*};
 use gst_common::{Loading, Stop, Task, lock};
-use onnx::{Control, Error, Provider, Runtime};
+use onnx::{Error, Runtime, SessionOptions};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The code of its progress messages.
 pub(super) const PROGRESS: &str = "face-models";
@@ -21,8 +22,7 @@ pub(super) type Worker = gst_common::Worker<Job, Outcome>;
 pub(super) struct Config {
     pub(super) directory: PathBuf,
     pub(super) library: Option<PathBuf>,
-    pub(super) provider: Provider,
-    pub(super) control: Control,
+    pub(super) options: SessionOptions,
 }
 
 /// A copy of a frame; its memory goes back to the pool when it is dropped.
@@ -41,7 +41,10 @@ pub(super) enum Pixels {
     /// The streaming thread does not wait.
     Copy(Copy),
     /// The streaming thread waits, so its frame can be read in place.
-    Frame(Box<gst_video::VideoFrame<gst_video::video_frame::Readable>>),
+    Frame(
+        Box<gst_video::VideoFrame<gst_video::video_frame::Readable>>,
+        Orientation,
+    ),
 }
 
 pub(super) struct Job {
@@ -59,15 +62,51 @@ pub(super) struct Outcome {
     pub(super) faces: Vec<Face>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Stats {
     pub(super) analyses: u64,
     /// In the last analysis.
     pub(super) faces: u64,
     pub(super) detector_runs: u64,
     pub(super) last: ClockTime,
-    pub(super) total: ClockTime,
+    total: ClockTime,
+    /// When the last analyses ended, oldest first.
+    ends: VecDeque<Instant>,
     pub(super) provider: Option<&'static str>,
+}
+
+/// The rate of analyses is that of so many at most, in so long a time.
+const RATE_ENDS: usize = 64;
+const RATE_SPAN: Duration = Duration::from_secs(10);
+
+impl Stats {
+    fn count(&mut self, took: ClockTime, now: Instant) {
+        self.analyses += 1;
+        self.last = took;
+        self.total += took;
+        if self.ends.len() == RATE_ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back(now);
+    }
+
+    /// How long an analysis takes.
+    pub(super) fn mean(&self) -> ClockTime {
+        let mean = self.total.nseconds().checked_div(self.analyses);
+        ClockTime::from_nseconds(mean.unwrap_or(0))
+    }
+
+    /// Analyses per second of late; 0 where there were not two.
+    pub(super) fn rate(&self, now: Instant) -> f64 {
+        let recent = |end: &&Instant| now.saturating_duration_since(**end) <= RATE_SPAN;
+        let mut ends = self.ends.iter().filter(recent);
+        let Some(first) = ends.next() else { return 0.0 };
+        let (count, last) = ends.fold((0, first), |(count, _), end| (count + 1, end));
+        match last.duration_since(*first).as_secs_f64() {
+            span if span > 0.0 => f64::from(count) / span,
+            _ => 0.0,
+        }
+    }
 }
 
 /// What the element and its worker share.
@@ -125,14 +164,16 @@ impl Task for Analysis {
                 .snapshot
                 .view()
                 .map_or(Ok(Vec::new()), |v| self.analyzer.analyze(&v, &regions)),
-            Pixels::Frame(frame) => match view(&frame.as_video_frame_ref()) {
-                Ok(v) => self.analyzer.analyze(&v, &regions),
-                Err(e) => {
-                    // The memory does not fit the caps; the frame passes without an analysis.
-                    gst::warning!(CAT, "{e}");
-                    Ok(Vec::new())
+            Pixels::Frame(frame, orientation) => {
+                match view(&frame.as_video_frame_ref(), *orientation) {
+                    Ok(v) => self.analyzer.analyze(&v, &regions),
+                    Err(e) => {
+                        // The memory does not fit the caps; the frame passes without an analysis.
+                        gst::warning!(CAT, "{e}");
+                        Ok(Vec::new())
+                    }
                 }
-            },
+            }
         };
         // The streaming thread that waits writes to the frame, and must own it alone.
         drop(pixels);
@@ -149,11 +190,10 @@ impl Task for Analysis {
                     );
                 }
                 let mut stats = lock(&self.common.stats);
-                stats.analyses += 1;
+                stats.count(took, Instant::now());
                 stats.faces = faces.len() as u64;
                 stats.detector_runs = self.analyzer.detector_runs();
-                stats.last = took;
-                stats.total += took;
+                drop(stats);
                 Ok(Some(Outcome { time, faces }))
             }
             Err(Error::Cancelled { .. }) => Ok(None),
@@ -170,7 +210,7 @@ impl Task for Analysis {
 pub(super) fn load(
     worker: &Loading<Job, Outcome>,
     element: glib::WeakRef<super::FaceTrack>,
-    common: Arc<Common>,
+    shared: Arc<Common>,
     config: Config,
     options: Options,
 ) -> Result<Analysis, Stop> {
@@ -181,13 +221,7 @@ pub(super) fn load(
         &format!("Loading the face models of {}", config.directory.display()),
     );
     let loaded = Runtime::load(config.library.as_deref()).and_then(|runtime| {
-        let models = FaceModels::load(
-            &runtime,
-            &config.directory,
-            config.provider,
-            common::default_engine_cache(),
-            config.control.clone(),
-        )?;
+        let models = FaceModels::load(&runtime, &config.directory, config.options.clone())?;
         Ok((runtime, models))
     });
     let (runtime, models) = loaded.map_err(|e| {
@@ -212,20 +246,18 @@ pub(super) fn load(
             )
         );
     }
-    let warnings = models.warnings();
-    if let (Some(element), false) = (element.upgrade(), warnings.is_empty()) {
-        gst::element_warning!(
-            element,
-            gst::LibraryError::Init,
-            (
-                "The face models run on {}: {}",
-                models.active_provider(),
-                warnings.join("; ")
-            )
+    if let Some(element) = element.upgrade() {
+        common::tell_fallback(
+            &element,
+            *CAT,
+            "the face analysis",
+            models.active_provider(),
+            &models.warnings(),
         );
     }
-    lock(&common.stats).provider = Some(models.active_provider());
+    lock(&shared.stats).provider = Some(models.active_provider());
     if let Some(element) = element.upgrade() {
+        element.notify("active-provider");
         gst::info!(
             CAT,
             obj = element,
@@ -243,7 +275,7 @@ pub(super) fn load(
     progress(&element, gst::ProgressType::Complete, &text);
     Ok(Analysis {
         analyzer: Analyzer::new(models, options),
-        common,
+        common: shared,
         element,
     })
 }
@@ -266,5 +298,29 @@ fn progress(element: &glib::WeakRef<super::FaceTrack>, kind: gst::ProgressType, 
             .build();
         // An element without a bus posts to nobody.
         let _ = element.post_message(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_analyses() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut stats = Stats::default();
+        assert_eq!(stats.rate(start), 0.0);
+        for i in 0..100 {
+            stats.count(ClockTime::from_mseconds(3), at(i * 20));
+        }
+        assert_eq!(stats.mean(), ClockTime::from_mseconds(3));
+        assert!((stats.rate(at(1_980)) - 50.0).abs() < 1e-9);
+        // Slower from now on; what was long ago does not count.
+        for i in 0..6 {
+            stats.count(ClockTime::from_mseconds(9), at(20_000 + i * 500));
+        }
+        assert!((stats.rate(at(22_600)) - 2.0).abs() < 1e-9);
+        assert_eq!(stats.rate(at(60_000)), 0.0);
     }
 }

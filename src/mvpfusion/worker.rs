@@ -2,12 +2,13 @@
 //! The worker thread of `mvpfusion`: it loads the network, runs it and drops it.
 
 use super::imp::CAT;
+use crate::common;
 use crate::meta::{EMOTION_MESSAGE, EmotionMeta, EmotionStamp};
 use gst::prelude::*;
 use gst::{ClockTime, glib};
 use gst_common::{Loading, Stop, Task, lock};
 use mvp::{Answer, Bundle, Error, Estimator, Inputs, Network};
-use onnx::{Provider, Runtime, SessionOptions};
+use onnx::{Runtime, SessionOptions};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -307,16 +308,7 @@ fn load_network(
             "{title} runs on {provider}, ONNX Runtime is {}",
             runtime.library().display()
         );
-        if plan.options.provider == Provider::Auto && !network.warnings().is_empty() {
-            gst::element_warning!(
-                element,
-                gst::LibraryError::Settings,
-                (
-                    "execution-provider=auto: running on {provider}; {}",
-                    network.warnings().join("; ")
-                )
-            );
-        }
+        common::tell_fallback(&element, *CAT, &title, provider, network.warnings());
     }
     Ok(network)
 }

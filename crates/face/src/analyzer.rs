@@ -3,8 +3,10 @@
 
 use super::detector::{self, Detection, sigmoid};
 use super::geometry::{Rect, Roi};
-use super::image::{Border, ImageView};
+use super::image::ImageView;
 use super::networks::{CROP, Mesh, Networks};
+use super::orientation::Orientation;
+use super::sample::Border;
 use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS};
 use onnx::Error;
 
@@ -49,16 +51,17 @@ pub struct Face {
     pub track_id: u64,
     /// Presence of a face, 0–1, as Face Mesh gives it.
     pub confidence: f32,
-    /// The box around all landmarks, pixels of the frame; may reach beyond the frame.
+    /// The box around all landmarks, pixels of the frame in memory; may reach beyond the frame.
     pub rect: Rect,
-    /// [`LANDMARKS`] points x, y, z in pixels of the frame. z is the depth relative to the
+    /// [`LANDMARKS`] points x, y, z in pixels of the frame in memory. z is the depth relative to the
     /// head's centre, negative towards the viewer.
     pub landmarks: Vec<[f32; 3]>,
-    /// Face units, 0–1, in the order of [`BLENDSHAPES`].
+    /// Face units, 0–1, in the order of [`BLENDSHAPES`]. Left and right are those of the person in
+    /// the image as it is shown ([`ImageView::oriented`]).
     pub blendshapes: [f32; BLENDSHAPES.len()],
 }
 
-/// A face that is followed.
+/// A face that is followed. Places are those in the image as it is shown.
 struct Track {
     /// `None` for a weak detection that has not been confirmed.
     id: Option<u64>,
@@ -109,8 +112,9 @@ pub struct Analyzer<N> {
     ids: u64,
     analyses: u64,
     detector_runs: u64,
-    /// Of the last frame.
+    /// Of the last frame, in memory.
     size: (usize, usize),
+    orientation: Orientation,
     /// Input of a network.
     pixels: Vec<f32>,
 }
@@ -128,6 +132,7 @@ impl<N: Networks> Analyzer<N> {
             analyses: 0,
             detector_runs: 0,
             size: (0, 0),
+            orientation: Orientation::Identity,
             pixels: Vec::new(),
         }
     }
@@ -157,16 +162,17 @@ impl<N: Networks> Analyzer<N> {
     /// The faces in `image`, those that have been followed longest first, at most
     /// [`Options::max_faces`].
     ///
-    /// `regions` are boxes of faces, in pixels of the frame, that another detector has found. If
-    /// there are any, the detector of this crate does not run. A frame of another size than the
-    /// last one begins anew, as after [`Analyzer::reset`].
+    /// `regions` are boxes of faces, in pixels of the frame in memory, that another detector has
+    /// found. If there are any, the detector of this crate does not run. A frame of another size
+    /// or orientation than the last one begins anew, as after [`Analyzer::reset`].
     ///
     /// # Errors
     /// Those of the networks; faces are then no longer followed.
     pub fn analyze(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Face>, Error> {
-        if image.size() != self.size {
+        let seen_as = (image.size(), image.orientation());
+        if seen_as != (self.size, self.orientation) {
             self.reset();
-            self.size = image.size();
+            (self.size, self.orientation) = seen_as;
         }
         self.analyses += 1;
         let now = self.analyses;
@@ -282,8 +288,9 @@ impl<N: Networks> Analyzer<N> {
     fn level(&mut self, image: &ImageView<'_>, regions: &[Rect]) -> Result<Vec<Candidate>, Error> {
         let mut candidates = Vec::new();
         for rect in regions.iter().take(self.options.max_faces) {
+            let rect = self.orientation.rect_shown(self.size, rect);
             let upright = ((rect.x, rect.y), (rect.x + 1.0, rect.y));
-            let roi = Roi::around_face(rect, upright, CROP_MARGIN);
+            let roi = Roi::around_face(&rect, upright, CROP_MARGIN);
             candidates.extend(self.look(image, &roi)?.map(|seen| Candidate {
                 rect: seen.rect,
                 crop: seen.next,
@@ -295,7 +302,7 @@ impl<N: Networks> Analyzer<N> {
 
     /// Runs the detector on the whole frame.
     fn detect(&mut self, image: &ImageView<'_>) -> Result<Vec<Detection>, Error> {
-        let roi = Roi::letterbox(self.size);
+        let roi = Roi::letterbox(self.orientation.shown_size(self.size));
         image.warp(
             &roi.map(detector::INPUT),
             detector::INPUT,
@@ -369,11 +376,16 @@ impl<N: Networks> Analyzer<N> {
                 false => from.clamp(0.0, 1.0),
             };
         }
+        let (shown, size) = (self.orientation, self.size);
+        let landmarks = track.landmarks.iter().map(|[x, y, z]| {
+            let (x, y) = shown.in_memory(size, (*x, *y));
+            [x, y, *z]
+        });
         Ok(Face {
             track_id,
             confidence: track.presence,
-            rect: track.rect,
-            landmarks: track.landmarks.clone(),
+            rect: shown.rect_in_memory(size, &track.rect),
+            landmarks: landmarks.collect(),
             blendshapes,
         })
     }
@@ -673,5 +685,57 @@ mod tests {
         let faces = a.analyze(&image, &[region]).expect("analysis");
         assert_eq!(faces[0].rect.center(), region.center());
         assert_eq!(a.detector_runs(), 0);
+    }
+
+    #[test]
+    fn a_face_is_looked_for_as_it_is_shown_and_told_where_it_is_in_memory() {
+        let data = vec![0; 256 * 128];
+        let plane = Plane {
+            data: &data,
+            stride: 256,
+        };
+        let lying = ImageView::new(PixelFormat::Gray8, 256, 128, &[plane], YuvToRgb::bt601())
+            .expect("image");
+        let image = lying.oriented(Orientation::Right90);
+        // Shown it is 128x256, with the face at (64, 50): 64 pixels of bars left and right.
+        let shown = || vec![(64.0, 25.0, SURE_LOGIT)];
+        let script = Script {
+            detections: [shown(), shown()].into(),
+            ..Script::default()
+        };
+        let mut a = analyzer(script, 1);
+        let near = |face: &Face, x: f32, y: f32| {
+            let center = face.rect.center();
+            assert!(
+                (center.0 - x).abs() < 1e-3 && (center.1 - y).abs() < 1e-3,
+                "{center:?}"
+            );
+        };
+        let faces = a.analyze(&image, &[]).expect("analysis");
+        near(&faces[0], 50.0, 127.0 - 64.0);
+        // A quarter turn: the left edge of the crop is the lower one in memory.
+        let (corner, opposite) = (faces[0].landmarks[0], faces[0].landmarks[1]);
+        assert!(corner[0] < opposite[0] && corner[1] > opposite[1]);
+        let again = a.analyze(&image, &[]).expect("analysis");
+        assert_eq!(again[0].track_id, faces[0].track_id);
+        near(&again[0], 50.0, 63.0);
+        assert_eq!(a.detector_runs(), 1);
+
+        // Shown another way it is another picture.
+        let turned = lying.oriented(Orientation::Left90);
+        let faces = a.analyze(&turned, &[]).expect("analysis");
+        assert_eq!(a.detector_runs(), 2);
+        near(&faces[0], 255.0 - 50.0, 64.0);
+
+        // A region from elsewhere is one in memory.
+        let region = Rect {
+            x: 50.0,
+            y: 60.0,
+            width: 40.0,
+            height: 30.0,
+        };
+        a.reset();
+        let faces = a.analyze(&image, &[region]).expect("analysis");
+        near(&faces[0], 70.0, 75.0);
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Sampling of images in place, and small copies of them.
+//! Images in borrowed memory, and small copies of them.
 
 use super::format::{ImageError, PixelFormat, Plane, YuvToRgb};
 use super::geometry::Affine;
+use super::orientation::Orientation;
+use super::sample::{Border, Warp};
 
 /// An image in borrowed memory, such as a mapped video frame.
 ///
@@ -19,14 +21,7 @@ pub struct ImageView<'a> {
     step: usize,
     planes: [Plane<'a>; 3],
     yuv: YuvToRgb,
-}
-
-/// The value of a sample outside of the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Border {
-    /// The nearest pixel.
-    Replicate,
-    Black,
+    orientation: Orientation,
 }
 
 impl<'a> ImageView<'a> {
@@ -94,16 +89,41 @@ impl<'a> ImageView<'a> {
             step,
             planes: all,
             yuv,
+            orientation: Orientation::Identity,
         })
     }
 
-    /// Width and height of the frame, pixels.
+    /// The same image, to be shown in this way. What is looked for is looked for as it is shown;
+    /// what is found is told in pixels of the frame in memory.
+    ///
+    /// ```
+    /// use face::{ImageView, Orientation, PixelFormat, Plane, YuvToRgb};
+    ///
+    /// let plane = Plane { data: &[7; 12], stride: 4 };
+    /// let lying = ImageView::new(PixelFormat::Gray8, 4, 3, &[plane], YuvToRgb::bt601())?;
+    /// let upright = lying.oriented(Orientation::Right90);
+    /// assert_eq!((upright.size(), upright.orientation()), ((4, 3), Orientation::Right90));
+    /// # Ok::<(), face::ImageError>(())
+    /// ```
+    pub fn oriented(self, orientation: Orientation) -> Self {
+        Self {
+            orientation,
+            ..self
+        }
+    }
+
+    /// How it is to be shown.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// Width and height of the frame in memory, pixels.
     pub fn size(&self) -> (usize, usize) {
         self.size
     }
 
     /// Samples `size`×`size` points bilinearly into `out` (`[size, size, 3]`, R, G, B); each
-    /// component is `value / 255 × scale + offset`.
+    /// component is `value / 255 × scale + offset`. `map` leads to the image as it is shown.
     pub(crate) fn warp(
         &self,
         map: &Affine,
@@ -112,216 +132,21 @@ impl<'a> ImageView<'a> {
         (scale, offset): (f32, f32),
         out: &mut Vec<f32>,
     ) {
-        let [p0, p1, p2] = self.planes;
-        let job = Warp {
+        let map = self.orientation.map_in_memory(self.size, map);
+        Warp {
+            format: self.format,
+            planes: self.planes,
+            held: self.held,
+            yuv: self.yuv,
             // From coordinates of the frame to those of the pixels in memory.
             map: map.shifted(-((self.step / 2) as f32), 1.0 / self.step as f32),
-            held: self.held,
             size,
             border,
             scale: scale / 255.0,
             offset,
-        };
-        let packed = |bytes, red, blue| Packed {
-            plane: p0,
-            bytes,
-            red,
-            blue,
-        };
-        match self.format {
-            PixelFormat::Rgb => job.run(&packed(3, 0, 2), out),
-            PixelFormat::Bgr => job.run(&packed(3, 2, 0), out),
-            PixelFormat::Rgbx => job.run(&packed(4, 0, 2), out),
-            PixelFormat::Bgrx => job.run(&packed(4, 2, 0), out),
-            PixelFormat::Gray8 => job.run(&Gray(p0), out),
-            PixelFormat::I420 => job.run(
-                &Yuv {
-                    luma: p0,
-                    u: p1,
-                    v: p2,
-                    bytes: 1,
-                    convert: self.yuv,
-                },
-                out,
-            ),
-            PixelFormat::Nv12 => job.run(
-                &Yuv {
-                    luma: p0,
-                    u: p1,
-                    v: Plane {
-                        data: &p1.data[1..],
-                        stride: p1.stride,
-                    },
-                    bytes: 2,
-                    convert: self.yuv,
-                },
-                out,
-            ),
         }
+        .run(out);
     }
-}
-
-/// Pixels of one memory layout.
-trait Pixels {
-    /// The components of a pixel, in the colour space of the format.
-    fn at(&self, x: usize, y: usize) -> [u8; 3];
-    /// R, G, B of such components, 0–255.
-    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3];
-}
-
-struct Packed<'a> {
-    plane: Plane<'a>,
-    /// Bytes of a pixel.
-    bytes: usize,
-    /// Offsets of the components in a pixel.
-    red: usize,
-    blue: usize,
-}
-
-impl Pixels for Packed<'_> {
-    #[inline(always)]
-    fn at(&self, x: usize, y: usize) -> [u8; 3] {
-        let p = y * self.plane.stride + x * self.bytes;
-        let pixel = &self.plane.data[p..p + 3];
-        [pixel[self.red], pixel[1], pixel[self.blue]]
-    }
-
-    #[inline(always)]
-    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3] {
-        value
-    }
-}
-
-struct Gray<'a>(Plane<'a>);
-
-impl Pixels for Gray<'_> {
-    #[inline(always)]
-    fn at(&self, x: usize, y: usize) -> [u8; 3] {
-        [self.0.data[y * self.0.stride + x]; 3]
-    }
-
-    #[inline(always)]
-    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3] {
-        value
-    }
-}
-
-struct Yuv<'a> {
-    luma: Plane<'a>,
-    u: Plane<'a>,
-    v: Plane<'a>,
-    /// Bytes from one chroma sample to the next.
-    bytes: usize,
-    convert: YuvToRgb,
-}
-
-impl Pixels for Yuv<'_> {
-    #[inline(always)]
-    fn at(&self, x: usize, y: usize) -> [u8; 3] {
-        let chroma = x / 2 * self.bytes;
-        [
-            self.luma.data[y * self.luma.stride + x],
-            self.u.data[y / 2 * self.u.stride + chroma],
-            self.v.data[y / 2 * self.v.stride + chroma],
-        ]
-    }
-
-    #[inline(always)]
-    fn to_rgb(&self, value: [f32; 3]) -> [f32; 3] {
-        self.convert.convert(value)
-    }
-}
-
-/// One call of [`ImageView::warp`].
-struct Warp {
-    map: Affine,
-    held: (usize, usize),
-    size: usize,
-    border: Border,
-    scale: f32,
-    offset: f32,
-}
-
-/// Target pixels that are computed together: loops over this many values, each with one kind of
-/// work, which the compiler turns into vector instructions.
-const LANES: usize = 16;
-
-impl Warp {
-    fn run<P: Pixels>(&self, pixels: &P, out: &mut Vec<f32>) {
-        out.resize(self.size * self.size * 3, 0.0);
-        for (j, row) in out.chunks_exact_mut(self.size * 3).enumerate() {
-            for (i, group) in row.chunks_mut(LANES * 3).enumerate() {
-                self.group(pixels, i * LANES, j, group);
-            }
-        }
-    }
-
-    /// Computes the target pixels from column `i` of row `j` on, as many as fit into `out`.
-    #[inline(always)]
-    fn group<P: Pixels>(&self, pixels: &P, i: usize, j: usize, out: &mut [f32]) {
-        let (last_x, last_y) = ((self.held.0 - 1) as f32, (self.held.1 - 1) as f32);
-        let (mut x, mut y) = ([0.0; LANES], [0.0; LANES]);
-        for k in 0..LANES {
-            (x[k], y[k]) = self.map.apply((i + k) as f32, j as f32);
-        }
-        let mut shown = [1.0; LANES];
-        if self.border == Border::Black {
-            for k in 0..LANES {
-                let inside = (x[k] >= 0.0) & (y[k] >= 0.0) & (x[k] <= last_x) & (y[k] <= last_y);
-                shown[k] = if inside { 1.0 } else { 0.0 };
-            }
-        }
-        let (x0, fx) = split(&mut x, last_x);
-        let (y0, fy) = split(&mut y, last_y);
-
-        // The four pixels around each point, by component.
-        let mut corners = [[[0; LANES]; 3]; 4];
-        for k in 0..LANES {
-            let (x0, y0) = (x0[k] as usize, y0[k] as usize);
-            let (x1, y1) = ((x0 + 1).min(self.held.0 - 1), (y0 + 1).min(self.held.1 - 1));
-            let square = [(x0, y0), (x1, y0), (x0, y1), (x1, y1)];
-            for (corner, (x, y)) in corners.iter_mut().zip(square) {
-                let pixel = pixels.at(x, y);
-                for (component, value) in corner.iter_mut().zip(pixel) {
-                    component[k] = value;
-                }
-            }
-        }
-
-        let mut mixed = [[0.0; LANES]; 3];
-        for (c, mixed) in mixed.iter_mut().enumerate() {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|corner: usize| corners[corner][c].map(f32::from));
-            for k in 0..LANES {
-                let top = a[k] + (b[k] - a[k]) * fx[k];
-                let bottom = c[k] + (d[k] - c[k]) * fx[k];
-                mixed[k] = top + (bottom - top) * fy[k];
-            }
-        }
-        let mut rgb = [[0.0; LANES]; 3];
-        for k in 0..LANES {
-            let value = pixels.to_rgb([mixed[0][k], mixed[1][k], mixed[2][k]]);
-            for c in 0..3 {
-                rgb[c][k] = value[c] * shown[k] * self.scale + self.offset;
-            }
-        }
-        for (k, pixel) in out.chunks_exact_mut(3).enumerate() {
-            pixel.copy_from_slice(&[rgb[0][k], rgb[1][k], rgb[2][k]]);
-        }
-    }
-}
-
-/// Whole and fractional parts of coordinates, which are first limited to 0 to `last`.
-#[inline(always)]
-fn split(values: &mut [f32; LANES], last: f32) -> ([i32; LANES], [f32; LANES]) {
-    let mut whole = [0; LANES];
-    let mut fraction = [0.0; LANES];
-    for k in 0..LANES {
-        let value = values[k].max(0.0).min(last);
-        let floor = value as i32;
-        whole[k] = floor;
-        fraction[k] = value - floor as f32;
-    }
-    (whole, fraction)
 }
 
 /// Width and height of a copy of a frame of `size` with every `step`-th pixel.
@@ -359,6 +184,7 @@ struct Layout {
     /// Offset and stride.
     planes: [(usize, usize); 3],
     yuv: YuvToRgb,
+    orientation: Orientation,
 }
 
 impl Snapshot {
@@ -419,6 +245,7 @@ impl Snapshot {
             step,
             planes: layout,
             yuv: image.yuv,
+            orientation: image.orientation,
         });
     }
 
@@ -437,6 +264,7 @@ impl Snapshot {
             layout.yuv,
         )
         .ok()
+        .map(|view| view.oriented(layout.orientation))
     }
 }
 
@@ -476,6 +304,7 @@ fn thin_groups<const BYTES: usize, const STEP: usize>(
 mod tests {
     use super::*;
     use crate::geometry::Roi;
+    use crate::sample::LANES;
 
     const PLAIN: (f32, f32) = (255.0, 0.0);
 
@@ -623,8 +452,12 @@ mod tests {
     }
 
     /// Pixel by pixel, as written in a textbook.
-    fn plain(format: PixelFormat, data: &[(Vec<u8>, usize)], at: (f32, f32)) -> [f32; 3] {
-        let (width, height) = (21, 13);
+    fn plain(
+        format: PixelFormat,
+        (width, height): (usize, usize),
+        data: &[(Vec<u8>, usize)],
+        at: (f32, f32),
+    ) -> [f32; 3] {
         let value = |x: usize, y: usize| -> [f32; 3] {
             let byte = |plane: usize, x: usize, y: usize| {
                 let (data, stride) = &data[plane];
@@ -633,6 +466,11 @@ mod tests {
             match format {
                 PixelFormat::Rgb => [0, 1, 2].map(|c| byte(0, x * 3 + c, y)),
                 PixelFormat::I420 => [byte(0, x, y), byte(1, x / 2, y / 2), byte(2, x / 2, y / 2)],
+                PixelFormat::Nv12 => [
+                    byte(0, x, y),
+                    byte(1, x / 2 * 2, y / 2),
+                    byte(1, x / 2 * 2 + 1, y / 2),
+                ],
                 _ => unreachable!(),
             }
         };
@@ -647,14 +485,14 @@ mod tests {
             }
         }
         match format {
-            PixelFormat::I420 => YuvToRgb::bt601().convert(sum),
+            PixelFormat::I420 | PixelFormat::Nv12 => YuvToRgb::bt601().convert(sum),
             _ => sum,
         }
     }
 
     #[test]
     fn groups_of_pixels_are_sampled_like_single_ones() {
-        for format in [PixelFormat::Rgb, PixelFormat::I420] {
+        for format in [PixelFormat::Rgb, PixelFormat::I420, PixelFormat::Nv12] {
             let mut data = picture(format, 21, 13);
             // No two neighbours alike, in any component.
             for (plane, (bytes, _)) in data.iter_mut().enumerate() {
@@ -685,7 +523,7 @@ mod tests {
                         outside += usize::from(!inside);
                         let expected = match border == Border::Black && !inside {
                             true => [0.0; 3],
-                            false => plain(format, &data, at),
+                            false => plain(format, (21, 13), &data, at),
                         };
                         for (got, expected) in got.iter().zip(expected) {
                             let expected = expected * 2.0 - 1.0;
@@ -696,6 +534,40 @@ mod tests {
                         }
                     }
                     assert!(0 < outside && outside < size * size);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_of_a_few_pixels_are_sampled_too() {
+        for format in [PixelFormat::Rgb, PixelFormat::I420, PixelFormat::Nv12] {
+            for (width, height) in [(1, 1), (1, 5), (5, 1), (2, 2), (3, 3), (2, 7), (4, 4)] {
+                let mut data = picture(format, width, height);
+                for (plane, (bytes, _)) in data.iter_mut().enumerate() {
+                    for (i, byte) in bytes.iter_mut().enumerate() {
+                        *byte = 60 + (i * (37 + plane * 10) % 130) as u8;
+                    }
+                }
+                let planes = planes(&data);
+                let view = ImageView::new(format, width, height, &planes, YuvToRgb::bt601())
+                    .expect("view");
+                let map = Affine {
+                    origin: (-1.0, -1.0),
+                    dx: (0.7, 0.1),
+                    dy: (-0.1, 0.7),
+                };
+                let mut out = Vec::new();
+                view.warp(&map, 12, Border::Replicate, PLAIN, &mut out);
+                for (n, got) in out.chunks_exact(3).enumerate() {
+                    let at = map.apply((n % 12) as f32, (n / 12) as f32);
+                    for (got, expected) in got.iter().zip(plain(format, (width, height), &data, at))
+                    {
+                        assert!(
+                            (got - expected).abs() < 1e-2,
+                            "{format:?} {width}x{height} {at:?}: {got} {expected}"
+                        );
+                    }
                 }
             }
         }
@@ -730,6 +602,50 @@ mod tests {
                     for (a, b) in a.iter().zip(&b) {
                         assert!((a - b).abs() < 1e-2, "{format:?} {max}: {a} {b}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_is_sampled_as_it_is_shown() {
+        const SIZE: (usize, usize) = (7, 5);
+        // No two pixels alike.
+        let data: Vec<u8> = (0..35).map(|i| i * 7).collect();
+        let plane = Plane {
+            data: &data,
+            stride: SIZE.0,
+        };
+        let view = ImageView::new(
+            PixelFormat::Gray8,
+            SIZE.0,
+            SIZE.1,
+            &[plane],
+            YuvToRgb::bt601(),
+        )
+        .expect("view");
+        let map = Affine {
+            origin: (0.0, 0.0),
+            dx: (1.0, 0.0),
+            dy: (0.0, 1.0),
+        };
+        for orientation in Orientation::ALL {
+            let (width, height) = orientation.shown_size(SIZE);
+            let mut snapshot = Snapshot::default();
+            snapshot.copy_from(&view.oriented(orientation), data.len());
+            let copy = snapshot.view().expect("copied");
+            assert_eq!(copy.orientation(), orientation);
+            for view in [view.oriented(orientation), copy] {
+                let mut out = Vec::new();
+                view.warp(&map, 7, Border::Black, PLAIN, &mut out);
+                for (n, rgb) in out.chunks_exact(3).enumerate() {
+                    let (x, y) = (n % 7, n / 7);
+                    let (mx, my) = orientation.in_memory(SIZE, (x as f32, y as f32));
+                    let expected = match x < width && y < height {
+                        true => f32::from(data[my as usize * SIZE.0 + mx as usize]),
+                        false => 0.0,
+                    };
+                    assert_eq!(rgb[0], expected, "{orientation:?} {x} {y}");
                 }
             }
         }

@@ -11,7 +11,8 @@
 //!
 //! These are the networks of MediaPipe's Face Landmarker as ONNX files ([`MODEL_FILES`]);
 //! [`FaceModels`] runs them on ONNX Runtime, anything else that implements [`Networks`] can take
-//! its place. Only the pixels that the two crops need are read and converted. A caller that
+//! its place. A picture that lies or is mirrored in memory is analysed as it is shown, see
+//! [`ImageView::oriented`]. Only the pixels that the two crops need are read and converted. A caller that
 //! cannot keep a frame's memory copies it into a [`Snapshot`].
 //!
 //! This crate does not recognise persons or emotions, does not smooth over time and knows no
@@ -53,8 +54,7 @@
 //!
 //! let runtime = onnx::Runtime::load(None)?;
 //! let directory = std::path::Path::new("models/face");
-//! let control = onnx::Control::default();
-//! let models = FaceModels::load(&runtime, directory, onnx::Provider::Cpu, None, control)?;
+//! let models = FaceModels::load(&runtime, directory, onnx::SessionOptions::default())?;
 //! let analyzer = Analyzer::new(models, Options { max_faces: 2, ..Options::default() });
 //! println!("runs on {}", analyzer.networks().active_provider());
 //! # Ok::<(), onnx::Error>(())
@@ -69,12 +69,15 @@ mod format;
 mod geometry;
 mod image;
 mod networks;
+mod orientation;
+mod sample;
 
 pub use analyzer::{Analyzer, Face, Options};
 pub use format::{ImageError, PixelFormat, Plane, YuvToRgb};
 pub use geometry::Rect;
 pub use image::{ImageView, Snapshot};
 pub use networks::{FaceModels, MODEL_FILES, Mesh, Networks};
+pub use orientation::Orientation;
 
 /// Names of the face units, in the order of [`Face::blendshapes`]: those of MediaPipe, which are
 /// ARKit's and `_neutral`.

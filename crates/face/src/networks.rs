@@ -2,10 +2,8 @@
 //! The three networks, and the shapes of their tensors.
 
 use super::{BLENDSHAPE_LANDMARKS, BLENDSHAPES, LANDMARKS, detector};
-use onnx::{
-    Control, Error, ModelSource, Provider, Runtime, Session, SessionOptions, Tensor, TensorSpec,
-};
-use std::path::{Path, PathBuf};
+use onnx::{Error, ModelSource, Runtime, Session, SessionOptions, Tensor, TensorSpec};
+use std::path::Path;
 
 /// Side of the crop that Face Mesh takes.
 pub(crate) const CROP: usize = 256;
@@ -59,9 +57,8 @@ pub struct FaceModels {
 }
 
 impl FaceModels {
-    /// Reads the [`MODEL_FILES`] in `directory` and makes a session of each. `control` shows what
-    /// the networks do, and ends it. `engine_cache` is the directory for TensorRT's engines, which
-    /// take minutes to build; `None`: they are not kept.
+    /// Reads the [`MODEL_FILES`] in `directory` and makes a session of each, as `options` say;
+    /// the dimensions that the graphs leave open are set here.
     ///
     /// # Errors
     /// [`Error::File`]: a file cannot be read. [`Error::Graph`]: ONNX Runtime refuses it.
@@ -70,16 +67,11 @@ impl FaceModels {
     pub fn load(
         runtime: &Runtime,
         directory: &Path,
-        provider: Provider,
-        engine_cache: Option<PathBuf>,
-        control: Control,
+        options: SessionOptions,
     ) -> Result<Self, Error> {
         let options = SessionOptions {
-            provider,
-            engine_cache,
-            control,
             fixed_dims: vec![(MESH_BATCH.into(), 1)],
-            ..Default::default()
+            ..options
         };
         let open = |file: &str, input: &[usize], outputs: &[&[usize]]| {
             let path = directory.join(file);
