@@ -264,7 +264,11 @@ def write_bundle(options: argparse.Namespace) -> None:
     network = run.load_network(here)
     if options.duration is not None:
         network = run.lengthened(here, network, options.duration)
-    size = export.export(network, calibrations, card.text(here), options.bundle)
+    size = export.export(
+        network, calibrations, card.text(here), options.bundle,
+        run.read_evidence(here) or export.UNCHANGED,
+        run.shares(here.config, run.Heldout.load(here.path("heldout.npz"))),
+    )
     print(f"{options.bundle}: {size / 1e6:.2f} MB, {network.parameters_count} parameters")
 
 
