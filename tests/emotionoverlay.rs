@@ -23,6 +23,9 @@ fn result(sequence: u64) -> EmotionMeta {
     EmotionMeta {
         valence: 0.31,
         arousal: 0.78,
+        valence_known: 0.75,
+        arousal_known: 0.5,
+        valence_now: Some(0.375),
         label: "tense".into(),
         confidence: 0.62,
         classes: vec![],

@@ -25,6 +25,9 @@ fn result(sequence: u64) -> EmotionMeta {
     EmotionMeta {
         valence: 1.0 / 3.0,
         arousal: 0.75,
+        valence_known: 0.75,
+        arousal_known: 0.5,
+        valence_now: Some(0.375),
         label: "calm".into(),
         confidence: 0.5,
         classes: vec![("calm".into(), 0.6), ("tense".into(), 0.4)],

@@ -50,6 +50,9 @@ impl Serialize for Line<'_> {
             map.serialize_entry("label", &r.label)?;
             map.serialize_entry("valence", &r.valence)?;
             map.serialize_entry("arousal", &r.arousal)?;
+            map.serialize_entry("valence-known", &r.valence_known)?;
+            map.serialize_entry("arousal-known", &r.arousal_known)?;
+            map.serialize_entry("valence-now", &r.valence_now)?;
             map.serialize_entry("confidence", &r.confidence)?;
             for (class, p) in &r.classes {
                 map.serialize_entry(&format!("p-{class}"), p)?;
@@ -97,6 +100,9 @@ mod tests {
         EmotionMeta {
             valence: 0.1,
             arousal: f64::NAN,
+            valence_known: 0.75,
+            arousal_known: 0.5,
+            valence_now: Some(0.375),
             label: "quote \" newline \n é \u{2028}".into(),
             confidence: f64::INFINITY,
             classes: vec![("calm".into(), 0.25)],

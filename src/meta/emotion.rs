@@ -16,11 +16,17 @@ pub struct EmotionMeta {
     pub valence: f64,
     /// Probability of the high-arousal class, 0–1.
     pub arousal: f64,
-    /// The bundle's label for this answer; its word for unknown where face or body was
-    /// not seen.
+    /// How much of what gives the valence was seen, 0–1.
+    pub valence_known: f64,
+    /// How much of what gives the arousal was seen, 0–1.
+    pub arousal_known: f64,
+    /// Valence of the newest seconds of the face, 0–1; none without a face in them, or where
+    /// the bundle has no such output.
+    pub valence_now: Option<f64>,
+    /// The bundle's label for this answer, which says nothing of an axis that is not known.
     pub label: String,
-    /// 0 (nothing is known) to 1 (certain). It is 0 where the label is unknown, and only
-    /// there.
+    /// The probability that the label is right, 0–1. It is 0 where the label is unknown, and
+    /// only there.
     pub confidence: f64,
     /// `p-<class>`, where the bundle has classes.
     pub classes: Vec<(String, f64)>,
@@ -65,6 +71,11 @@ impl EmotionMeta {
     fn fill(&self, s: &mut gst::StructureRef) {
         s.set("valence", self.valence);
         s.set("arousal", self.arousal);
+        s.set("valence-known", self.valence_known);
+        s.set("arousal-known", self.arousal_known);
+        if let Some(now) = self.valence_now {
+            s.set("valence-now", now);
+        }
         s.set("label", self.label.as_str());
         s.set("confidence", self.confidence);
         s.set("window-start", self.window_start.nseconds());
@@ -123,6 +134,10 @@ impl EmotionMeta {
         Ok(Self {
             valence: get(s, "valence")?,
             arousal: get(s, "arousal")?,
+            // Results of earlier versions lack these.
+            valence_known: s.get_optional("valence-known").ok().flatten().unwrap_or(0.0),
+            arousal_known: s.get_optional("arousal-known").ok().flatten().unwrap_or(0.0),
+            valence_now: s.get_optional("valence-now").ok().flatten(),
             label: get(s, "label")?,
             confidence: get(s, "confidence")?,
             classes,
@@ -196,6 +211,9 @@ mod tests {
         EmotionMeta {
             valence: 0.25,
             arousal: 0.75,
+            valence_known: 0.75,
+            arousal_known: 0.5,
+            valence_now: Some(0.125),
             label: "tense".into(),
             confidence: 0.5,
             classes: vec![("tense".into(), 0.6), ("calm".into(), 0.4)],

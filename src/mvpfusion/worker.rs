@@ -190,6 +190,9 @@ impl Fusion {
         let meta = EmotionMeta {
             valence: answer.valence,
             arousal: answer.arousal,
+            valence_known: answer.valence_known,
+            arousal_known: answer.arousal_known,
+            valence_now: answer.valence_now,
             label: answer.label.clone(),
             confidence: answer.confidence,
             classes: answer.classes.clone(),

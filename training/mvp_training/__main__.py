@@ -13,7 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from . import card, datasets, export, heldout, matrix, plots, protocol, run
+from . import card, clock, datasets, export, heldout, matrix, plots, protocol, run
+from .batches import Bodies
 from .conditioning import Conditioner
 from .config import VARIANTS, Config, ConfigError, load, presets
 from .data.recording import DataError
@@ -215,6 +216,13 @@ def train(options: argparse.Namespace) -> None:
     table, numbers = run.report(
         here, held, name, found_name(prepared, options.split), any(s.same_time for s in sets)
     )
+    if recordings and any(s.same_time for s in sets):
+        features = clock.summaries(prepared, Bodies(config, parts))
+        numbers["clock"] = clock.probe(features, prepared.rows.elapsed, prepared.rows.subject)
+        table += (
+            f"\nTime since the start, regressed from the network's inputs: R² {numbers['clock']:.3f}"
+            f" (limit {clock.LIMIT:g}).\n"
+        )
     here.path("metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
     here.path("report.md").write_text(table)
     print(table)
@@ -264,7 +272,11 @@ def write_bundle(options: argparse.Namespace) -> None:
     network = run.load_network(here)
     if options.duration is not None:
         network = run.lengthened(here, network, options.duration)
-    size = export.export(network, calibrations, card.text(here), options.bundle)
+    size = export.export(
+        network, calibrations, card.text(here), options.bundle,
+        run.read_evidence(here) or export.UNCHANGED,
+        run.shares(here.config, run.Heldout.load(here.path("heldout.npz"))),
+    )
     print(f"{options.bundle}: {size / 1e6:.2f} MB, {network.parameters_count} parameters")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .conditioning import Part
 from .config import Config
+from .data.recording import DataError
 from .data.windows import Windows
 
 Ints = npt.NDArray[np.int64]
@@ -107,25 +108,30 @@ class Faces:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """inputs: as `Network.forward` takes them; valence, arousal: [b] in 0-1; weights [b]."""
+    """inputs: as `Network.forward` takes them; valence, arousal: [b] in 0-1; evidence: [b, 3],
+    shares of negative, neutral and positive; weights [b]."""
 
     inputs: Inputs
     valence: Tensor
     arousal: Tensor
     valence_weight: Tensor
     arousal_weight: Tensor
+    evidence: Tensor
+    evidence_weight: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
     """What may be trained on. ends: int64 [n]; labels float64 [n], NaN where there is none;
-    subject: int64 [n]; faces: rows of `Faces` and their labels."""
+    subject, minute (of the protocol): int64 [n]; faces: rows of `Faces` and their labels,
+    0, 0.5 or 1."""
 
     bodies: Bodies | None
     ends: Ints
     arousal: Floats
     valence: Floats
     subject: Ints
+    minute: Ints
     faces: Faces | None
     face_rows: Ints
     face_label: Floats
@@ -138,38 +144,65 @@ IGNORANCE = 0.1
 def sample(source: Source, config: Config, random: np.random.Generator) -> Iterator[Batch]:
     """One epoch of augmented batches: people and classes come equally often."""
     t = config.train
-    pick = _Picker(source, random)
+    pick = _Picker(source, random, t.balance)
     for _ in range(max(1, t.windows_per_epoch // t.batch)):
         yield _batch(source, config, random, pick)
 
 
-class _Picker:
-    """Draws windows so that classes, and people within a class, weigh the same."""
+# People that a class needs in a minute of the protocol for that minute to be trained on.
+ENOUGH_PEOPLE = 2
 
-    def __init__(self, source: Source, random: np.random.Generator) -> None:
+
+class _Picker:
+    """Draws windows so that classes, and people within a class, weigh the same; with
+    balance = "minute" within each minute of the protocol that has both classes."""
+
+    def __init__(self, source: Source, random: np.random.Generator, balance: str) -> None:
         self.random = random
         key = np.where(np.isfinite(source.arousal), source.arousal, source.valence)
-        self.groups = [
-            [np.flatnonzero((key == c) & (source.subject == s))
-             for s in np.unique(source.subject[key == c])]
-            for c in (0.0, 1.0) if (key == c).any()
-        ]
+        everywhere = np.zeros_like(source.minute)
+        # strata[i][class][person]: rows.
+        self.strata = _strata(key, source.subject, everywhere, 1)
+        if balance == "minute" and source.bodies is not None:
+            self.strata = _strata(key, source.subject, source.minute, ENOUGH_PEOPLE)
+            if not self.strata:
+                raise DataError(
+                    "balance = \"minute\": no minute of the protocol has"
+                    f" {ENOUGH_PEOPLE} people of both classes; use balance = \"class\""
+                )
         label = source.face_label
-        self.faces = [source.face_rows[label == c] for c in (0.0, 1.0)]
+        self.face_classes = np.unique(label)
+        self.faces = [source.face_rows[label == c] for c in self.face_classes]
 
     def windows(self, count: int) -> Ints:
         rows = []
         for i in range(count):
-            people = self.groups[i % len(self.groups)]
+            classes = self.strata[self.random.integers(len(self.strata))]
+            people = classes[i % len(classes)]
             rows.append(self.random.choice(people[self.random.integers(len(people))]))
         return np.array(rows, np.int64)
 
-    def face(self, labels: npt.NDArray[np.int64]) -> Ints:
-        out = np.empty(labels.size, np.int64)
-        for c in (0, 1):
-            here = labels == c
-            out[here] = self.random.choice(self.faces[c], int(here.sum()))
+    def face(self, kinds: npt.NDArray[np.int64]) -> Ints:
+        """A face of each class in `kinds`, which are places in `face_classes`."""
+        out = np.empty(kinds.size, np.int64)
+        for c, rows in enumerate(self.faces):
+            here = kinds == c
+            out[here] = self.random.choice(rows, int(here.sum()))
         return out
+
+
+def _strata(key: Floats, subject: Ints, minute: Ints, people: int) -> list[list[list[Ints]]]:
+    """For each minute with at least `people` people of every class: class, person, rows."""
+    classes = [c for c in (0.0, 1.0) if (key == c).any()]
+    result = []
+    for m in np.unique(minute):
+        found = [
+            [np.flatnonzero(here & (subject == s)) for s in np.unique(subject[here])]
+            for here in ((key == c) & (minute == m) for c in classes)
+        ]
+        if found and all(len(f) >= people for f in found):
+            result.append(found)
+    return result
 
 
 def _batch(
@@ -196,6 +229,7 @@ def _batch(
     arousal_weight, valence_weight = torch.full((b,), IGNORANCE), torch.full((b,), IGNORANCE)
     inputs: Inputs = []
     own_face = torch.zeros(b)
+    evidence, evidence_weight = torch.zeros(b, 3), torch.zeros(b)
     if source.bodies is not None:
         rows = pick.windows(b)
         inputs = source.bodies.window(source.ends[rows])
@@ -210,12 +244,19 @@ def _batch(
             _augmented(part, has_body, t.noise, t.gain, t.shift, normal) for part in inputs[1:]
         ]
     if source.faces is not None:
-        kinds = random.integers(0, 2, b)
+        classes = pick.face_classes.size
+        kinds = random.integers(0, classes, b)
+        others = (kinds + random.integers(1, max(2, classes), b)) % classes
         mixed = torch.from_numpy((random.random(b) < 0.3) * random.random(b)).float()
-        face = source.faces.moving(pick.face(kinds), pick.face(1 - kinds), mixed, random, t.noise)
-        share = torch.from_numpy(kinds.astype(np.float32))
-        share = share * (1 - mixed) + (1 - share) * mixed
+        face = source.faces.moving(pick.face(kinds), pick.face(others), mixed, random, t.noise)
+        shown = torch.from_numpy(pick.face_classes[np.stack([kinds, others])].astype(np.float32))
+        share = shown[0] * (1 - mixed) + shown[1] * mixed
         take = has_face & (own_face == 0)
+        # 0, 0.5 and 1 are negative, neutral and positive.
+        place = (2.0 * shown).round().long()
+        held = torch.nn.functional.one_hot(place, 3).float()
+        evidence = held[0] * (1 - mixed).unsqueeze(1) + held[1] * mixed.unsqueeze(1)
+        evidence_weight = take.float()
         valence = torch.where(take, share, valence)
         valence_weight = torch.where(take, torch.ones(b), valence_weight)
         if inputs:
@@ -227,8 +268,12 @@ def _batch(
             )
         else:
             inputs = [face, *_silent(config, b)]
-    dropped = _drop(inputs, t.stream_dropout, t.chunk_dropout, chunks, random)
-    return Batch(dropped, valence, arousal, valence_weight, arousal_weight)
+    dropped = _drop(inputs, t.stream_dropout, t.chunk_dropout, t.late, chunks, random)
+    if config.outputs.classes:
+        valence_weight = torch.where(evidence_weight > 0, torch.zeros(b), valence_weight)
+    return Batch(
+        dropped, valence, arousal, valence_weight, arousal_weight, evidence, evidence_weight
+    )
 
 
 def _augmented(
@@ -267,9 +312,11 @@ def face_windows(config: Config, faces: Faces, rows: Ints) -> Inputs:
 
 
 def _drop(
-    inputs: Inputs, stream: float, run: float, chunks: int, random: np.random.Generator
+    inputs: Inputs, stream: float, run: float, late: float, chunks: int,
+    random: np.random.Generator,
 ) -> Inputs:
-    """Masks whole streams, but never the last that a window has, and runs of chunks."""
+    """Masks whole streams, but never the last that a window has, runs of chunks, and in a
+    share `late` of the windows all but the newest chunks."""
     b = inputs[0][2].shape[0]
     there = torch.stack([part[2].amax(1) > 0 for part in inputs], 1)
     off = torch.from_numpy(random.random((b, len(inputs))) < stream) & there
@@ -277,12 +324,14 @@ def _drop(
     body = there[:, 1:]
     all_gone = (off[:, 1:] | ~body).all(1)
     off[all_gone] = False
+    begin = np.where(random.random(b) < late, random.integers(0, chunks, b), 0)
+    begun = torch.from_numpy(np.arange(chunks)[None, :] >= begin[:, None]).float()
     result = []
     for i, (values, valid, held) in enumerate(inputs):
         length = (random.random(b) * run * chunks).astype(np.int64)
         start = random.integers(0, chunks, b)
         place = np.arange(chunks)[None, :]
         hole = (place >= start[:, None]) & (place < (start + length)[:, None])
-        kept = held * torch.from_numpy(~hole).float() * (~off[:, i]).float().unsqueeze(1)
+        kept = held * begun * torch.from_numpy(~hole).float() * (~off[:, i]).float().unsqueeze(1)
         result.append((values, valid, kept))
     return result

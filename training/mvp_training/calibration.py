@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax
 
 from .data.recording import DataError
 
@@ -68,6 +70,103 @@ def fit(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
     bounds = [(-np.log(TEMPERATURES[1]), -np.log(TEMPERATURES[0])), (-10.0, 10.0)]
     found = minimize(cost, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds)
     return Calibration(float(np.exp(-found.x[0])), float(found.x[1]))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What makes logits of negative, neutral and positive, [n, 3], evidence: logits /
+    temperature + bias."""
+
+    temperature: float
+    bias: tuple[float, float, float]
+
+    def logits(self, raw: npt.ArrayLike) -> Floats:
+        """float64 [n, 3]."""
+        z = np.asarray(raw, np.float64) / self.temperature
+        return np.asarray(z + np.array(self.bias), np.float64)
+
+    def probability(self, raw: npt.ArrayLike) -> Floats:
+        """float64 [n, 3], rows sum to 1."""
+        return np.asarray(np.exp(log_softmax(self.logits(raw), 1)), np.float64)
+
+
+def fit_evidence(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Evidence:
+    """The least cross-entropy with the classes weighing the same. logits: [n, 3]; labels: [n],
+    0 negative, 0.5 neutral, 1 positive."""
+    x, place, weight = _three(logits, labels)
+    target = np.eye(3)[place]
+
+    def cost(parameters: Floats) -> tuple[float, Floats]:
+        scale = np.exp(parameters[0])
+        z = scale * x + np.array([parameters[1], 0.0, parameters[2]])
+        rows: Any = log_softmax(z, 1)
+        value = float(-(weight * rows[np.arange(place.size), place]).sum())
+        slope = weight[:, None] * (np.exp(rows) - target)
+        return value, np.array([float((slope * scale * x).sum()), slope[:, 0].sum(),
+                                slope[:, 2].sum()])
+
+    bounds = [(-np.log(TEMPERATURES[1]), -np.log(TEMPERATURES[0])), (-10.0, 10.0), (-10.0, 10.0)]
+    found = minimize(cost, np.zeros(3), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return Evidence(float(np.exp(-found[0])), (float(found[1]), 0.0, float(found[2])))
+
+
+def fit_middle(valence: npt.ArrayLike, labels: npt.ArrayLike) -> Calibration:
+    """Temperature and bias for logits of valence, with which the median of the neutral ones
+    is one half: the least cross-entropy under this condition, the classes weighing the same.
+    valence: logits [n]; labels: [n], 0 negative, 0.5 neutral, 1 positive.
+
+    Half of the faces that are called negative look neutral (the labels are noisy), so that
+    without the condition a neutral face would be given the share of negative ones among its
+    like.
+    """
+    x, place, weight = _three(valence, labels)
+    middle = float(np.median(x[place == 1])) if (place == 1).any() else 0.0
+
+    def cost(scale: float) -> float:
+        z = np.exp(scale) * (x - middle)
+        return float((weight * (np.logaddexp(0.0, z) - 0.5 * place * z)).sum())
+
+    bounds = (-np.log(TEMPERATURES[1]), -np.log(TEMPERATURES[0]))
+    scale = float(np.exp(minimize_scalar(cost, bounds=bounds, method="bounded").x))
+    return Calibration(1.0 / scale, -scale * middle)
+
+
+def _three(
+    logits: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[Floats, npt.NDArray[np.int64], Floats]:
+    """Logits, places 0-2 of the labels, and weights with which the classes weigh the same."""
+    x, y = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
+    if not np.isfinite(x).all() or x.shape[:1] != y.shape or not np.isin(y, (0, 0.5, 1)).all():
+        raise DataError(
+            f"{x.shape} logits and {y.size} labels: expected finite ones and labels 0, 0.5, 1"
+        )
+    place = np.rint(2 * y).astype(np.int64)
+    count = np.bincount(place, minlength=3)
+    return x, place, (1.0 / count[place]) / (count > 0).sum()
+
+
+def valence_of(evidence: npt.ArrayLike) -> Floats:
+    """`model.valence_of` for arrays: float64 [n] of logits [n, 3]."""
+    z = np.asarray(evidence, np.float64)
+    half = z[:, 1] - np.log(2.0)
+    return np.asarray(np.logaddexp(z[:, 2], half) - np.logaddexp(z[:, 0], half), np.float64)
+
+
+def nested_evidence(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike
+) -> tuple[Floats, Floats]:
+    """Probabilities of the classes, float64 [n, 3], and valence, float64 [n], for each group
+    by fits on all other groups."""
+    x, y = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
+    keys = np.asarray(groups)
+    p, valence = np.empty(x.shape), np.empty(y.shape)
+    for key in np.unique(keys):
+        here = keys == key
+        evidence = fit_evidence(x[~here], y[~here])
+        middle = fit_middle(valence_of(evidence.logits(x[~here])), y[~here])
+        p[here] = evidence.probability(x[here])
+        valence[here] = middle.probability(valence_of(evidence.logits(x[here])))
+    return p, valence
 
 
 def nested(

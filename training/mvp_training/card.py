@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .clock import LIMIT
 from .model import Network
-from .run import Run
+from .run import Run, face_table
 
-SCORES = (("balanced_accuracy", "balanced accuracy"), ("auc", "AUC"),
-          ("auc_same_time", "AUC, same minute"), ("f1_macro", "F1 macro"))
+# What the order of a protocol cannot raise comes first.
+SCORES = (("auc_same_time", "AUC, same minute"), ("auc", "AUC"),
+          ("balanced_accuracy", "balanced accuracy"), ("f1_macro", "F1 macro"))
 
 
 def text(run: Run) -> str:
@@ -26,14 +28,15 @@ def text(run: Run) -> str:
         " authors' weights.", "",
         f"- **Takes** {len(config.video.units)} face units at {config.video.rate:g} Hz;"
         f" {signals}. Any of them may be missing.",
-        f"- **Says** the probability of high valence and of high arousal, for a window of"
+        f"- **Says** valence and the probability of high arousal, for a window of"
         f" {config.window.duration:g} s, every {config.window.hop:g} s.",
         f"- **Trained on** {', '.join(run.info['data'])}"
         f" (target of the recordings: {run.info['target']}).",
         "- **Code and weights** MPL-2.0; the data's own licences stand in docs/model.md.", "",
         "## Figures", "",
         "Nobody scored was in training. Value, then the 95 % interval by bootstrap over"
-        " people.", "",
+        " people. *Same minute*: over pairs of windows of the same minute of the protocol, so"
+        " that knowing the time does not help.", "",
         "| target | what is seen | model | " + " | ".join(n for _, n in SCORES) + " |",
         "| --- | --- | --- |" + " --- |" * len(SCORES),
     ]
@@ -43,12 +46,21 @@ def text(run: Run) -> str:
             f"| {cell['dataset']}, {cell['target']} | {cell['modality']} | {cell['model']}"
             f" ({cell['split']}) | {values} |"
         )
+    if "clock" in metrics:
+        lines += ["", f"The time since the start, regressed from the network's inputs for people"
+                  f" whom the regression has not seen: R² {metrics['clock']:.2f}"
+                  f" (limit {LIMIT:g})."]
+    if "faces" in metrics:
+        lines += ["", *face_table(metrics["faces"]).splitlines()]
     lines += ["", "Probabilities are for as many ones as zeros: one half is the threshold."
               " Expected calibration error on people that neither training nor calibration has"
               " seen (10 bins), with classes weighing the same, and, after a shift to the"
               " share of ones among the others, as the windows were found:", ""]
     for name, kept in calibration.items():
-        if "ece" in kept:
+        if "ece_classes" in kept:
+            lines.append(f"- valence (face): {kept['ece']:.3f}; of negative, neutral and"
+                         f" positive: {kept['ece_classes']:.3f} ({kept['rows']} answers)")
+        elif "ece" in kept:
             lines.append(f"- {name} ({kept['from']}): {kept['ece']:.3f} and"
                          f" {kept['ece_as_found']:.3f} ({kept['rows']} answers)")
         else:
@@ -60,17 +72,21 @@ def text(run: Run) -> str:
 LIMITS = """\
 ## Limits
 
-- No public set has body and face of the same people with these labels. Arousal was learnt
-  from bodies without faces, valence from single faces without bodies; the network sees both
-  at once only as pairs of different people. What it says of the two together is the sum of
-  two halves; nobody has measured more.
+- Two heads in one graph: until paired data shows more, what it says of face and body together
+  is what it says of each. No public set has body and face of the same people with these labels in
+  a registry. Arousal was learnt from bodies without faces, valence from single faces without
+  bodies; the network sees both at once only as pairs of different people.
 - Arousal is *stress against rest* in a laboratory: a Stroop test, an interview and fast
   breathing, all people in the same order. Part of what skin and heart show there is the
   order itself; the column "same minute" compares people at the same minute only.
-- Valence is *happy or not* on faces in news pictures, by labels of students. A smile is not a
-  feeling.
-- Signals are taken relative to the person's own past: the first minutes of a session say
-  less than later ones, and whoever is stressed from the first minute looks at rest.
+- Valence is *negative, neutral or positive* on faces in news pictures, by labels of students,
+  which are noisy. The median neutral face is 0.5 by
+  construction. A smile is not a feeling. The repository of the pictures is Apache-2.0; the rights of the pictures
+  themselves are unverified (only numbers derived from them are used).
+- The level of skin conductance is not used: it rises through a session, so that a network
+  learns the time from it. Its changes within half a minute and the heart rate are taken
+  relative to the person's own past: the first minutes of a session say less than later ones,
+  and whoever is stressed from the first minute looks at rest.
 - Hyper-parameters were chosen on the people that are scored; expect a little less with new
   people, and with other sensors than a wrist-worn Empatica E4.
 - Not for children, patients, or any group that is not in the data: it has not been tried.

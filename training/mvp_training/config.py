@@ -20,6 +20,9 @@ VARIANTS = (
     "cross", "early", "late", "concat", "reversed", "bidirectional", "video", "physiology",
 )
 POOLS = ("mean", "attention")
+BALANCES = ("class", "minute")
+# Classes of a bundle's output `classes` from which valence is computed (`model.Fusion`).
+EVIDENCE = ("negative", "neutral", "positive")
 
 
 class ConfigError(ValueError):
@@ -95,8 +98,14 @@ class TrainConfig:
     ema: decay of the weights' running mean per step, which is what is kept; 0 for none
     stream_dropout: probability that a whole stream of a window is masked
     chunk_dropout: longest run of chunks that is masked, as a share of the window
+    late: share of the windows of which only the newest chunks are there, as at the start of a
+        session and in `valence-now`
     noise, gain, shift: standard deviations, on the normalised scale
     paired: share of the steps in which body and face of two people are put together
+    balance: "class": classes, and people within a class, come equally often; "minute": in
+        each minute of the protocol in which both classes occur, both come equally often, and
+        windows of other minutes are not trained on, so that the label does not follow from
+        the time; for sets in which all people do the same in turn
     """
 
     seed: int
@@ -113,13 +122,20 @@ class TrainConfig:
     gain: float
     shift: float
     paired: float
+    balance: str = "class"
+    late: float = 0.0
 
 
 @dataclass(frozen=True)
 class OutputsConfig:
-    """Names of the quadrants."""
+    """labels: names of the answers; classes: none, or `EVIDENCE`: then valence is learnt as
+    evidence for negative, neutral and positive; middle: half the width of valence that is
+    called neutral; now: seconds of the face that `valence-now` is of, 0 for none."""
 
     labels: dict[str, str]
+    classes: tuple[str, ...] = ()
+    middle: float = 0.1
+    now: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -192,6 +208,9 @@ class Config:
         )
         want(t.batch > 0 and t.epochs > 0, "[train]", "batch and epochs above 0", t)
         want(0 <= t.ema < 1, "[train] ema", "0 to below 1", t.ema)
+        want(t.balance in BALANCES, "[train] balance", " or ".join(BALANCES), t.balance)
+        classes = self.outputs.classes
+        want(classes in ((), EVIDENCE), "[outputs] classes", f"none, or {list(EVIDENCE)}", classes)
         want(self.video.backbone in ("units", "clip"), "[video] backbone", "units or clip",
              self.video.backbone)
         want(bool(self.streams), "[[stream]]", "at least one", "none")

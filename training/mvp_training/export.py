@@ -18,25 +18,34 @@ import torch
 from onnx import version_converter
 from torch import Tensor, nn
 
-from .calibration import Calibration
+from .calibration import Calibration, Evidence
 from .config import Config, EncoderConfig
 from .data.recording import DataError
-from .model import Fusion, Network
+from .model import Fusion, Network, valence_of
 
 OPSET = 17
 FORMAT = 1
 
 
 class _Fusion(nn.Module):
-    """The fusion with its inputs one by one, as a graph has them."""
+    """The fusion with its inputs one by one, as a graph has them. The logits of classes are
+    calibrated inside, and valence is that of the calibrated ones."""
 
-    def __init__(self, fusion: Fusion) -> None:
+    def __init__(self, fusion: Fusion, evidence: Evidence) -> None:
         super().__init__()
-        self.fusion = fusion
+        self.fusion, self.temperature = fusion, evidence.temperature
+        self.register_buffer("bias", torch.tensor(evidence.bias, dtype=torch.float32))
 
-    def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        out: tuple[Tensor, Tensor] = self.fusion(list(parts[0::2]), list(parts[1::2]))
-        return out
+    def forward(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        out: tuple[Tensor, ...] = self.fusion(list(parts[0::2]), list(parts[1::2]))
+        if len(out) == 2:
+            return out
+        evidence = out[2] / self.temperature + self.bias
+        return valence_of(evidence), out[1], evidence
+
+
+# Logits as they are.
+UNCHANGED = Evidence(1.0, (0.0, 0.0, 0.0))
 
 
 def encoder_shape(config: Config, index: int) -> tuple[int, ...]:
@@ -88,8 +97,9 @@ def graph(
     return content
 
 
-def graphs(network: Network) -> dict[str, bytes]:
-    """File name to content of all graphs of a network."""
+def graphs(network: Network, evidence: Evidence = UNCHANGED) -> dict[str, bytes]:
+    """File name to content of all graphs of a network. evidence: the calibration of its
+    classes, which goes into the graph."""
     config = network.config
     result = {}
     names = ["video"] + [s.name for s in config.streams]
@@ -107,7 +117,8 @@ def graphs(network: Network) -> dict[str, bytes]:
         inputs[name] = torch.zeros(1, rows, width)
         inputs[f"{name}_valid"] = torch.ones(1, rows)
     result["fusion.onnx"] = graph(
-        _Fusion(network.fusion), inputs, ["valence", "arousal"], "fusion"
+        _Fusion(network.fusion, evidence), inputs,
+        ["valence", "arousal"] + (["classes"] if config.outputs.classes else []), "fusion",
     )
     return result
 
@@ -135,7 +146,8 @@ def toml(value: Any) -> str:
 
 
 def manifest(
-    config: Config, files: Mapping[str, bytes], calibrations: Mapping[str, Calibration]
+    config: Config, files: Mapping[str, bytes], calibrations: Mapping[str, Calibration],
+    known: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """The text of mvp.toml."""
 
@@ -175,20 +187,30 @@ def manifest(
         lines.append(f"{name} = " + toml({
             "temperature": round(c.temperature, 6), "bias": round(c.bias, 6), "prior": 0.5,
         }))
+    if config.outputs.classes:
+        lines.append(f"classes = {toml(config.outputs.classes)}")
+    if "neutral" in config.outputs.labels:
+        lines.append(f"middle = {toml(config.outputs.middle)}")
+    if config.outputs.now:
+        lines.append(f"now = {toml(config.outputs.now)}")
+    if known is not None:
+        lines.append(f"known = {toml(known)}")
     lines += ["", "[outputs.labels]"]
     lines += [f"{k} = {toml(x)}" for k, x in config.outputs.labels.items()]
     return "\n".join(lines) + "\n"
 
 
 def export(
-    network: Network, calibrations: Mapping[str, Calibration], card: str, folder: Path
+    network: Network, calibrations: Mapping[str, Calibration], card: str, folder: Path,
+    evidence: Evidence = UNCHANGED,
+    known: Mapping[str, Mapping[str, float]] | None = None,
 ) -> int:
     """Writes the bundle and returns its size in bytes. A directory that is there is replaced
     if it is a bundle or empty, and left alone otherwise."""
     if folder.exists() and not (folder / "mvp.toml").is_file() and any(folder.iterdir()):
         raise DataError(f"{folder} is there and is no bundle; name another directory")
-    files = graphs(network)
-    text = manifest(network.config, files, calibrations)
+    files = graphs(network, evidence)
+    text = manifest(network.config, files, calibrations, known)
     size = sum(len(f) for f in files.values()) + len(text) + len(card.encode())
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -204,8 +226,7 @@ def export(
 
 
 def reference(network: Network, inputs: list[tuple[Tensor, Tensor, Tensor]]) -> np.ndarray[Any, Any]:
-    """float64 [n, 2]: the network's own answer, to compare with."""
+    """float64 [n, outputs]: the network's own answer, to compare with."""
     network.eval()
     with torch.no_grad():
-        valence, arousal = network(inputs)
-    return np.asarray(torch.cat([valence, arousal], 1).numpy(), np.float64)
+        return np.asarray(torch.cat(network(inputs), 1).numpy(), np.float64)

@@ -172,10 +172,12 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Logits of valence and arousal, float64 [n, 2], of held-out rows and faces.
+    """Logits of valence, arousal and classes, float64 [n, outputs], of held-out rows and faces.
 
     body, face: each alone; joint: row `i` of `body` together with the held-out face
-    `partner[i]`, empty where there are no faces; losses: [epochs, 2], valence and arousal
+    `partner[i]`, empty where there are no faces; alone: [n, parts], logits of the target
+    of the rows with video alone and with each stream alone; losses: [epochs, 2], valence and
+    arousal
     """
 
     number: int
@@ -185,6 +187,7 @@ class Found:
     face: Floats
     joint: Floats
     partner: Ints
+    alone: Floats
     losses: Floats
 
 
@@ -229,7 +232,8 @@ def source(prepared: Prepared, bodies: Bodies | None, rows: Ints, face_rows: Int
     labels = np.empty(0) if prepared.faces is None else prepared.faces.valence[face_rows]
     return Source(
         bodies, ends, nothing if valence else label, label if valence else nothing,
-        np.asarray(subject, np.int64).ravel(), faces, face_rows, np.asarray(labels, np.float64),
+        np.asarray(subject, np.int64).ravel(), (dense.elapsed[wanted] // 60).astype(np.int64),
+        faces, face_rows, np.asarray(labels, np.float64),
     )
 
 
@@ -248,11 +252,18 @@ def run_fold(
 
     wanted = source(prepared, bodies, fold.train, fold.face_train)
     network = train.fit(config, wanted, fold.seed, fold.state, done)
-    empty = np.empty((0, 2))
+    empty = np.empty((0, train.outputs(config)))
     body, joint, partner = empty, empty, np.empty(0, np.int64)
+    every = range(1 + len(config.streams))
+    alone = np.empty((0, len(every)))
     if bodies is not None:
         ends = bodies.ends(prepared.rows)[fold.test]
         body = train.body_logits(network, bodies, ends)
+        target = ("valence", "arousal").index(prepared.target)
+        alone = np.stack([
+            train.body_logits(network, bodies, ends, tuple(p for p in every if p != part))[:, target]
+            for part in every
+        ], 1)
         if wanted.faces is not None and fold.face_test.size and ends.size:
             random = np.random.default_rng(fold.seed)
             partner = random.choice(fold.face_test, ends.size)
@@ -261,7 +272,7 @@ def run_fold(
     if wanted.faces is not None:
         face = train.face_logits(network, wanted.faces, fold.face_test)
     found = Found(
-        fold.number, fold.test, body, fold.face_test, face, joint, partner,
+        fold.number, fold.test, body, fold.face_test, face, joint, partner, alone,
         np.array(losses).reshape(-1, 2),
     )
     if fold.out is not None:
@@ -360,9 +371,10 @@ def final(
 
 
 def gathered(found: Sequence[Found], count: int, what: str) -> Floats:
-    """float64 [count, 2]: mean logits by row (of faces for what = "face"); NaN where no
-    fold asked. what: "body", "face" or "joint"."""
-    total, times = np.zeros((count, 2)), np.zeros(count)
+    """float64 [count, outputs]: mean logits by row (of faces for what = "face"); NaN where no
+    fold asked. what: "body", "face", "joint" or "alone"."""
+    width = getattr(found[0], what).shape[1] if found else 2
+    total, times = np.zeros((count, width)), np.zeros(count)
     for one in found:
         values: npt.NDArray[Any] = getattr(one, what)
         rows = one.face_rows if what == "face" else one.rows

@@ -225,11 +225,12 @@ def _face_cells(
     config: Config, faces: Dataset, wish: Wish, folder: Path, kept: Kept,
     progress: Callable[[str, int, int], None] | None,
 ) -> list[Cell]:
-    """Valence of single faces: classical models on the units, and the video side alone."""
+    """Positive or not, of single faces: classical models on the units, and the video side
+    alone."""
     if faces.faces is None:
         return []
     rows = faces.faces
-    y, people = rows.valence.astype(np.float64), rows.identity.astype(np.str_)
+    y, people = (rows.valence == 1).astype(np.float64), rows.identity.astype(np.str_)
     x = rows.units.astype(np.float64)
     duration = config.window.duration
     setting = Setting("expressions", "valence", "video", duration)

@@ -12,6 +12,8 @@ chunk, U face units. `valid` is 1.0 where there is something and 0.0 where there
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -132,8 +134,17 @@ def positions(tokens: int, per_second: float, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], -1).reshape(tokens, width)
 
 
+def valence_of(evidence: Tensor) -> Tensor:
+    """Logits [b, 3] of negative, neutral and positive -> the logit [b, 1] of the valence
+    P(positive) + P(neutral) / 2."""
+    half = evidence[:, 1:2] - math.log(2.0)
+    high = torch.logaddexp(evidence[:, 2:3], half)
+    return high - torch.logaddexp(evidence[:, 0:1], half)
+
+
 class Fusion(nn.Module):
-    """Tokens of a window -> logits of high valence and high arousal, [b, 1] each.
+    """Tokens of a window -> logits of valence and arousal, [b, 1] each, and, where the
+    configuration has classes, those of negative, neutral and positive, [b, 3].
 
     `forward(tokens, valid)`: lists with the video's first, then the streams', in the
     configuration's order: [b, T, w] and [b, T].
@@ -161,10 +172,12 @@ class Fusion(nn.Module):
         self.pools = nn.ModuleList(nn.Linear(w, 1) for _ in range(pooled))
         self.norms = nn.ModuleList(nn.LayerNorm(w) for _ in range(pooled))
         self.dropout = nn.Dropout(m.dropout)
+        self.classes = len(config.outputs.classes)
         heads = pooled if m.variant == "late" else 1
         wide = w * (pooled if heads == 1 else 1)
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(wide, w), nn.GELU(), nn.Dropout(m.dropout), nn.Linear(w, 2))
+            nn.Sequential(nn.Linear(wide, w), nn.GELU(), nn.Dropout(m.dropout),
+                          nn.Linear(w, 1 + (self.classes or 1)))
             for _ in range(heads)
         )
 
@@ -183,7 +196,7 @@ class Fusion(nn.Module):
         null = self.null[index].reshape(1, 1, -1).expand(b, -1, -1)
         return torch.cat([null, x], 1), torch.cat([torch.ones_like(valid[:, :1]), valid], 1)
 
-    def forward(self, tokens: list[Tensor], valid: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: list[Tensor], valid: list[Tensor]) -> tuple[Tensor, ...]:
         parts = [
             t + getattr(self, f"position{i}") + self.kinds[i] for i, t in enumerate(tokens)
         ]
@@ -228,9 +241,12 @@ class Fusion(nn.Module):
             pooled = [torch.cat([pooled[0], self._pool(seen, video_valid, 1)], -1)]
         return self._heads(pooled)
 
-    def _heads(self, pooled: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def _heads(self, pooled: list[Tensor]) -> tuple[Tensor, ...]:
         out = torch.stack([h(self.dropout(p)) for h, p in zip(self.heads, pooled)]).mean(0)
-        return out[:, :1], out[:, 1:]
+        if not self.classes:
+            return out[:, :1], out[:, 1:]
+        evidence = out[:, 1:]
+        return valence_of(evidence), out[:, :1], evidence
 
 
 class Network(nn.Module):
@@ -264,7 +280,7 @@ class Network(nn.Module):
         out: Tensor = flat.reshape(b, chunks * flat.shape[1], flat.shape[2])
         return out
 
-    def forward(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, ...]:
         tokens, there = [], []
         for i, (values, valid, chunks) in enumerate(parts):
             rows = self.encode(i, values, valid)
@@ -273,8 +289,15 @@ class Network(nn.Module):
             # What the live element has not encoded is zero, not the encoding of nothing.
             tokens.append(rows * held.unsqueeze(-1))
             there.append(held)
-        out: tuple[Tensor, Tensor] = self.fusion(tokens, there)
+        out: tuple[Tensor, ...] = self.fusion(tokens, there)
         return out
+
+
+def evidence_loss(logits: Tensor, target: Tensor, weight: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of [b, 3] logits with shares [b, 3], weighted."""
+    smooth = target * (1.0 - smoothing) + smoothing / target.shape[1]
+    each = -(smooth * functional.log_softmax(logits, 1)).sum(1)
+    return (each * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def loss(logits: Tensor, target: Tensor, weight: Tensor, smoothing: float) -> Tensor:

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from . import calibration, plots, protocol
-from .calibration import Calibration
+from . import calibration, metrics, plots, protocol
+from .calibration import Calibration, Evidence
 from .config import Config, parse
 from .data.recording import DataError
 from .heldout import Found, Prepared, gathered
@@ -89,9 +89,10 @@ def open_run(folder: Path) -> Run:
 class Heldout:
     """Answers for what no network had seen in training.
 
-    Rows: label, subject, trial, elapsed [n], fold [n], body and joint logits [n, 2]; faces:
-    face_label, face_identity [m], face_fold [m], face logits [m, 2]. `partner` [n]: the row
-    of the face that stands in `joint`.
+    Rows: label, subject, trial, elapsed [n], fold [n], body and joint logits [n, outputs];
+    faces: face_label, face_identity [m], face_fold [m], face logits [m, outputs]. `partner` [n]: the row
+    of the face that stands in `joint`. alone: [n, parts], logits of the target with video
+    alone and with each stream alone.
     """
 
     target: str
@@ -102,6 +103,7 @@ class Heldout:
     body: Floats
     joint: Floats
     partner: npt.NDArray[np.int64]
+    alone: Floats
     face_label: Floats
     face_identity: npt.NDArray[np.int64]
     face_fold: npt.NDArray[np.int64]
@@ -134,6 +136,7 @@ def collect(prepared: Prepared, found: Sequence[Found]) -> Heldout:
     return Heldout(
         prepared.target, prepared.labels(), prepared.rows.subject, prepared.rows.elapsed, fold,
         gathered(found, n, "body"), gathered(found, n, "joint"), partner,
+        gathered(found, n, "alone"),
         np.empty(0) if faces is None else faces.valence.astype(np.float64),
         np.empty(0, np.int64) if faces is None else faces.identity, face_fold,
         gathered(found, m, "face"),
@@ -149,7 +152,12 @@ def calibrate(run: Run, heldout: Heldout) -> dict[str, Calibration]:
     result: dict[str, Calibration] = {}
     kept: dict[str, Any] = {}
     pictures = {}
+    three = bool(run.config.outputs.classes) and bool(heldout.face_label.size)
+    if three:
+        result["valence"], kept["valence"], pictures["valence (face)"] = _calibrate_faces(heldout)
     for index, name in enumerate(OUTPUTS):
+        if name in result:
+            continue
         parts = []
         if heldout.target == name and heldout.label.size:
             parts.append(("physiology", heldout.body[:, index], heldout.label, heldout.fold))
@@ -182,6 +190,58 @@ def calibrate(run: Run, heldout: Heldout) -> dict[str, Calibration]:
         plots.reliability(pictures, run.path("reliability.png"))
     run.path("calibration.json").write_text(json.dumps(kept, indent=1) + "\n")
     return result
+
+
+def _calibrate_faces(
+    heldout: Heldout,
+) -> tuple[Calibration, dict[str, Any], Sequence[tuple[float, float, float]]]:
+    """Valence from evidence for negative, neutral and positive, and the middle of it."""
+    logits, labels = heldout.face[:, 2:], heldout.face_label
+    evidence = calibration.fit_evidence(logits, labels)
+    middle = calibration.fit_middle(calibration.valence_of(evidence.logits(logits)), labels)
+    classes, said = calibration.nested_evidence(logits, labels, heldout.face_fold)
+    place = np.rint(2 * labels).astype(np.int64)
+    weight = 1.0 / np.bincount(place)[place]
+    top = classes.argmax(1)
+    kept = {
+        "temperature": middle.temperature, "bias": middle.bias, "from": "face",
+        "rows": int(labels.size),
+        "evidence": {"temperature": evidence.temperature, "bias": list(evidence.bias)},
+        "ece": round(calibration.ece(labels, said, weight), 6),
+        "ece_classes": round(calibration.ece(top == place, classes.max(1), weight), 6),
+    }
+    return middle, kept, calibration.reliability(labels, said, weight)
+
+
+def shares(config: Config, heldout: Heldout) -> dict[str, dict[str, float]]:
+    """The table `known` of a bundle: for each axis and modality, how much of the skill on
+    held-out people is left with this modality alone. Skill is AUC − 1/2."""
+    result: dict[str, dict[str, float]] = {name: {} for name in OUTPUTS}
+    parts = [{"video"}] + [
+        {config.modality(name) for channel in stream.channels for name in channel}
+        for stream in config.streams
+    ]
+    if heldout.label.size and np.isfinite(heldout.alone).all():
+        column = OUTPUTS.index(heldout.target)
+        def skill_of(logits: Floats) -> float:
+            return metrics.auc(heldout.label, 0.5 * (1 + np.tanh(logits / 2))) - 0.5
+
+        whole = skill_of(heldout.body[:, column])
+        for part, names in enumerate(parts):
+            share = skill_of(heldout.alone[:, part]) / max(whole, 1e-6)
+            share = round(float(np.clip(share, 0.0, 1.0)), 3)
+            # What is not in the recordings, or says nothing, does not give the axis.
+            for name in sorted(names) if share > 0 and np.ptp(heldout.alone[:, part]) else ():
+                result[heldout.target][name] = share
+    if heldout.face_label.size:
+        result["valence"]["video"] = 1.0
+    return result
+
+
+def read_evidence(run: Run) -> Evidence | None:
+    """What `calibrate` found for the classes, if the network has any."""
+    kept = json.loads(run.path("calibration.json").read_text())["valence"].get("evidence")
+    return None if kept is None else Evidence(kept["temperature"], tuple(kept["bias"]))
 
 
 def read_calibration(run: Run) -> dict[str, Calibration]:
@@ -217,7 +277,8 @@ def report(
                 name, setting, everyone, found, heldout.label, heldout.subject, draws,
                 elapsed=heldout.elapsed if same_time else None,
             ))
-    if heldout.face_label.size:
+    three = bool(run.config.outputs.classes)
+    if heldout.face_label.size and not three:
         folds = int(heldout.face_fold.max()) + 1
         everyone = Split(f"{folds} folds by identity", ())
         beside = heldout.partner >= 0
@@ -246,7 +307,66 @@ def report(
         "calibration": json.loads(run.path("calibration.json").read_text()),
         "outputs": {k: vars(v) for k, v in calibrations.items()},
     }
-    return protocol.table(cells), numbers
+    text = protocol.table(cells)
+    if heldout.face_label.size and three:
+        numbers["faces"] = faces = face_figures(heldout, min(draws, 200))
+        text += "\n" + face_table(faces)
+    return text, numbers
+
+
+def face_figures(heldout: Heldout, draws: int = 200, seed: int = 0) -> dict[str, Any]:
+    """Figures of held-out faces: balanced accuracy of the three classes with the 95 % interval
+    of a bootstrap over people, and quartiles of valence for each class; with the face alone,
+    and with a held-out body beside it."""
+    beside = heldout.partner >= 0
+    rows = heldout.partner[beside]
+    result: dict[str, Any] = {"folds": int(heldout.face_fold.max()) + 1}
+    for name, logits, label, person, fold in (
+        ("physiology missing", heldout.face, heldout.face_label, heldout.face_identity,
+         heldout.face_fold),
+        ("a held-out body beside it", heldout.joint[beside], heldout.face_label[rows],
+         heldout.face_identity[rows], heldout.fold[beside]),
+    ):
+        if not label.size or not np.isfinite(logits).all():
+            continue
+        classes, valence = calibration.nested_evidence(logits[:, 2:], label, fold)
+        right = classes.argmax(1) == np.rint(2 * label)
+
+        def balanced(label: Any, right: Any) -> float:
+            return float(np.mean([right[label == c].mean() for c in np.unique(label)]))
+
+        estimate = metrics.bootstrap(label, right.astype(np.float64), person, balanced, draws, seed)
+        result[name] = {
+            "rows": int(label.size),
+            "balanced_accuracy": [estimate.value, estimate.low, estimate.high],
+            "valence": {
+                word: [round(float(q), 4) for q in np.percentile(valence[label == c], (25, 50, 75))]
+                for c, word in ((0.0, "negative"), (0.5, "neutral"), (1.0, "positive"))
+                if (label == c).any()
+            },
+        }
+    return result
+
+
+def face_table(figures: dict[str, Any]) -> str:
+    """Markdown of `face_figures`."""
+    lines = [
+        f"### Faces, valence, {figures['folds']} folds by identity", "",
+        "Balanced accuracy of negative, neutral and positive, 95 % interval by bootstrap over"
+        " people; median valence with quartiles.", "",
+        "| MVP | three-way balanced accuracy | negative | neutral | positive |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, one in figures.items():
+        if not isinstance(one, dict):
+            continue
+        value, low, high = one["balanced_accuracy"]
+        words = " | ".join(
+            "{1:.2f} ({0:.2f}–{2:.2f})".format(*one["valence"][w]) if w in one["valence"] else "-"
+            for w in ("negative", "neutral", "positive")
+        )
+        lines.append(f"| {name} | {value:.3f} [{low:.3f}–{high:.3f}] | {words} |")
+    return "\n".join(lines) + "\n"
 
 
 def save_network(network: Network, file: Path) -> None:

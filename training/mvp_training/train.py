@@ -15,7 +15,7 @@ import torch
 from .batches import Bodies, Faces, Source, face_windows, sample
 from .config import Config
 from .data.windows import Ints
-from .model import Network, loss, set_seed
+from .model import Network, evidence_loss, loss, set_seed
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -74,13 +74,19 @@ def fit(
         losses: dict[str, list[float]] = {"valence": [], "arousal": []}
         for batch in sample(source, config, random):
             inputs = [tuple(x.to(where) for x in part) for part in batch.inputs]
-            valence, arousal = network(inputs)
+            valence, arousal, *evidence = network(inputs)
             v = loss(
                 valence, batch.valence.to(where), batch.valence_weight.to(where), t.label_smoothing
             )
             a = loss(
                 arousal, batch.arousal.to(where), batch.arousal_weight.to(where), t.label_smoothing
             )
+            if evidence:
+                # Faces teach what they show; the valence follows from it.
+                v = v + evidence_loss(
+                    evidence[0], batch.evidence.to(where), batch.evidence_weight.to(where),
+                    t.label_smoothing,
+                )
             total = v + a
             if not torch.isfinite(total):
                 raise FloatingPointError(
@@ -112,10 +118,15 @@ def fit(
     return mean
 
 
+def outputs(config: Config) -> int:
+    """How many logits a window has: valence, arousal and the classes."""
+    return 2 + len(config.outputs.classes)
+
+
 def body_logits(
     network: Network, bodies: Bodies, ends: Ints, mask: tuple[int, ...] = (), batch: int = 256
 ) -> Floats:
-    """float64 [n, 2]: logits of valence and arousal for windows; `mask`: parts left out
+    """float64 [n, outputs]: logits of valence, arousal and classes for windows; `mask`: parts left out
     (0 is video, then the streams)."""
     network.eval()
     where = next(network.parameters()).device
@@ -127,24 +138,24 @@ def body_logits(
                 values, valid, there = inputs[part]
                 inputs[part] = (values, valid, torch.zeros_like(there))
             rows.append(_run(network, inputs, where))
-    return np.concatenate(rows) if rows else np.empty((0, 2))
+    return np.concatenate(rows) if rows else np.empty((0, outputs(network.config)))
 
 
 def face_logits(network: Network, faces: Faces, rows: Ints, batch: int = 256) -> Floats:
-    """float64 [n, 2]: logits of valence and arousal for single faces, held for a window."""
+    """float64 [n, outputs]: logits of single faces, held for a window."""
     network.eval()
     where = next(network.parameters()).device
     out = []
     with torch.no_grad():
         for i in range(0, rows.size, batch):
             out.append(_run(network, face_windows(network.config, faces, rows[i : i + batch]), where))
-    return np.concatenate(out) if out else np.empty((0, 2))
+    return np.concatenate(out) if out else np.empty((0, outputs(network.config)))
 
 
 def paired_logits(
     network: Network, bodies: Bodies, ends: Ints, faces: Faces, rows: Ints, batch: int = 256
 ) -> Floats:
-    """float64 [n, 2]: window `ends[i]` together with face `rows[i]`."""
+    """float64 [n, outputs]: window `ends[i]` together with face `rows[i]`."""
     network.eval()
     where = next(network.parameters()).device
     out = []
@@ -153,10 +164,9 @@ def paired_logits(
             inputs = bodies.window(ends[i : i + batch])
             inputs[0] = faces.still(rows[i : i + batch])
             out.append(_run(network, inputs, where))
-    return np.concatenate(out) if out else np.empty((0, 2))
+    return np.concatenate(out) if out else np.empty((0, outputs(network.config)))
 
 
 def _run(network: Network, inputs: list[Any], where: torch.device) -> Floats:
     moved = [tuple(x.to(where) for x in part) for part in inputs]
-    valence, arousal = network(moved)
-    return np.asarray(torch.cat([valence, arousal], 1).cpu().numpy(), np.float64)
+    return np.asarray(torch.cat(network(moved), 1).cpu().numpy(), np.float64)

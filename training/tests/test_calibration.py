@@ -72,3 +72,44 @@ def test_what_cannot_be_calibrated_is_told() -> None:
         calibration.fit(np.zeros(3), np.zeros(3))
     with pytest.raises(DataError, match="finite"):
         calibration.fit(np.array([np.nan, 1.0]), np.array([0.0, 1.0]))
+
+
+def three(count: int = 30_000) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence of which the truth is known: labels drawn from the softmax of the logits."""
+    random = np.random.default_rng(5)
+    logits = random.normal(0, 1.5, (count, 3))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    place = (random.random(count)[:, None] > p.cumsum(1)).sum(1)
+    return logits, 0.5 * place
+
+
+def test_evidence_is_found_again() -> None:
+    logits, labels = three()
+    found = calibration.fit_evidence(2.0 * logits + np.array([0.7, 0.0, -0.4]), labels)
+    assert found.temperature == pytest.approx(2.0, rel=0.05)
+    assert found.bias[0] == pytest.approx(-0.35, abs=0.06)
+    assert found.bias[2] == pytest.approx(0.2, abs=0.06)
+    p = found.probability(logits)
+    assert np.allclose(p.sum(1), 1)
+
+
+def test_the_middle_of_valence_is_the_neutral_ones() -> None:
+    logits, labels = three()
+    slanted = logits + np.array([1.0, 0.0, 0.0])
+    valence = calibration.valence_of(slanted)
+    found = calibration.fit_middle(valence, labels)
+    said = found.probability(valence)
+    assert np.median(said[labels == 0.5]) == pytest.approx(0.5, abs=1e-6)
+    assert np.median(said[labels == 0]) < 0.4 and np.median(said[labels == 1]) > 0.6
+
+
+def test_valence_is_positive_and_half_of_neutral() -> None:
+    logits, _ = three(50)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = p[:, 2] + 0.5 * p[:, 1]
+    assert np.allclose(1 / (1 + np.exp(-calibration.valence_of(logits))), expected)
+
+
+def test_evidence_says_what_does_not_fit() -> None:
+    with pytest.raises(DataError, match="labels 0, 0.5, 1"):
+        calibration.fit_evidence(np.zeros((4, 3)), [0, 1, 2, 0])

@@ -390,9 +390,9 @@ def test_expressions_leave_neutral_out_and_map_words(tmp_path: Path) -> None:
     assert faces.units.shape == (3, 51) and faces.units.dtype == np.float32
     assert faces.names[0] == "browDownLeft" and faces.names[-1] == "noseSneerRight"
     assert faces.units[0, 0] == pytest.approx(1 / 256)
-    assert faces.valence.tolist() == [1, 0, 0] and faces.identity.tolist() == [3, 1, 2]
+    assert faces.valence.tolist() == [1, 0.5, 0] and faces.identity.tolist() == [3, 1, 2]
     assert faces.dropped == {"surprise": 1}
-    faces = expressions.read(file, expressions.WITH_SURPRISE)
+    faces = expressions.read(file, {**expressions.POSITIVE_OR_NOT, "surprise": 0})
     assert faces.valence.tolist() == [1, 0, 0, 0] and faces.dropped == {}
 
 
@@ -440,4 +440,5 @@ def test_real_stress_predict_is_whole(stress_predict_path: Path) -> None:
 
 def test_real_expressions_are_whole(expressions_path: Path) -> None:
     faces = expressions.read(expressions_path)
-    assert faces.units.shape == (13_249, 51) and faces.valence.sum() == 5669
+    assert faces.units.shape == (13_249, 51) and (faces.valence == 1).sum() == 5669
+    assert (faces.valence == 0.5).sum() == 6850

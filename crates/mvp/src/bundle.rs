@@ -3,7 +3,7 @@
 //!
 //! `docs/bundle.md` describes the format for people who make one.
 
-use super::Error;
+use super::{Error, Known, Labels};
 use conditioning::{GridRing, SignalSpec, TokenRing, UnitsSpec, nanoseconds, share};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -138,34 +138,6 @@ impl Calibration {
     }
 }
 
-/// Names of the four quadrants of valence and arousal. High is a probability of at least 0.5.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Labels {
-    /// `excited` in `models/default`.
-    pub high_valence_high_arousal: String,
-    /// `content` in `models/default`.
-    pub high_valence_low_arousal: String,
-    /// `distressed` in `models/default`.
-    pub low_valence_high_arousal: String,
-    /// `calm` in `models/default`.
-    pub low_valence_low_arousal: String,
-    /// The label when the face or all physiology is missing.
-    pub unknown: String,
-}
-
-impl Labels {
-    /// The name of the quadrant of two probabilities.
-    pub(crate) fn quadrant(&self, valence: f64, arousal: f64) -> &str {
-        match (valence >= 0.5, arousal >= 0.5) {
-            (true, true) => &self.high_valence_high_arousal,
-            (true, false) => &self.high_valence_low_arousal,
-            (false, true) => &self.low_valence_high_arousal,
-            (false, false) => &self.low_valence_low_arousal,
-        }
-    }
-}
-
 /// What is made of the fusion graph's outputs, the table `[outputs]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -174,8 +146,18 @@ pub struct OutputSpec {
     pub valence: Calibration,
     /// For the output `arousal`.
     pub arousal: Calibration,
-    /// Names of the quadrants.
+    /// Names of the answers.
     pub labels: Labels,
+    /// Which modalities give which axis; `None`: both need the face and a physiological signal.
+    #[serde(default)]
+    pub known: Option<Known>,
+    /// Half the width of the middle of valence, around 0.5, that is called neutral; only with
+    /// labels for single axes.
+    #[serde(default = "middle")]
+    pub middle: f64,
+    /// Seconds of the face for a valence of now; 0: there is none.
+    #[serde(default)]
+    pub now: f64,
     /// Names for the logits of the output `classes`; empty: the graph has none.
     #[serde(default)]
     pub classes: Vec<String>,
@@ -534,6 +516,16 @@ impl Manifest {
             ));
         }
         self.outputs.check().map_err(|e| format!("[outputs] {e}"))?;
+        if let Some(known) = &self.outputs.known {
+            let there = |name: &String| {
+                name == "video" || self.signals.iter().any(|s| s.modality() == name)
+            };
+            if let Some(name) = known.modalities().find(|n| !there(n)) {
+                return Err(format!(
+                    "[outputs] known: '{name}' is neither video nor a modality of a [[signal]]"
+                ));
+            }
+        }
         self.check_memory()
     }
 
@@ -742,8 +734,22 @@ impl VideoSpec {
     }
 }
 
+fn middle() -> f64 {
+    0.1
+}
+
 impl OutputSpec {
     fn check(&self) -> Result<(), String> {
+        if let Some(known) = &self.known {
+            known.check().map_err(|e| format!("known: {e}"))?;
+        }
+        if !(0.0..=0.4).contains(&self.middle) {
+            return Err(format!("middle must be 0 to 0.4, found {}", self.middle));
+        }
+        if !(0.0..=600.0).contains(&self.now) {
+            return Err(format!("now must be 0 to 600 seconds, found {}", self.now));
+        }
+        self.labels.check().map_err(|e| format!("labels: {e}"))?;
         for (name, c) in [("valence", self.valence), ("arousal", self.arousal)] {
             if !(c.temperature.is_finite() && c.temperature > 0.0 && c.bias.is_finite()) {
                 return Err(format!(

@@ -6,8 +6,10 @@
 
 use super::inputs::{Inputs, Place};
 use super::network::stream_rate;
+use super::words::{Axis, Words};
 use super::{Bundle, Error, Logits, Network, TokenWindow};
 use conditioning::{Grid, GridRing, TokenRing, nanoseconds};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,12 +36,19 @@ pub struct Answer {
     pub valence: f64,
     /// Probability of high arousal, 0–1. The bundle's prior if no modality can be used.
     pub arousal: f64,
-    /// The name of the quadrant; [`Labels::unknown`](crate::Labels::unknown) if the network was
-    /// given nothing of the face, or nothing of any physiological signal.
+    /// How much of what gives the valence has been seen, 0–1
+    /// ([`OutputSpec::known`](crate::OutputSpec::known)).
+    pub valence_known: f64,
+    /// Likewise of the arousal.
+    pub arousal_known: f64,
+    /// The valence of the newest seconds of the face
+    /// ([`OutputSpec::now`](crate::OutputSpec::now)); `None`: the bundle has none, or there is no
+    /// face in them.
+    pub valence_now: Option<f64>,
+    /// A name of [`Labels`](crate::Labels), which says nothing of an axis that is not known.
     pub label: String,
-    /// Twice the distance of the less certain probability from one half, times the mean of the
-    /// video's coverage and the best physiological coverage, 0–1. It is 0 exactly if the label is
-    /// unknown.
+    /// The probability that the label is right, by the calibrated probabilities of the axes that
+    /// it names (docs/bundle.md). It is 0 exactly if the label is unknown.
     pub confidence: f64,
     /// Name and probability of each class of the bundle; empty without logits.
     pub classes: Vec<(String, f64)>,
@@ -109,6 +118,16 @@ impl Survey {
         }
     }
 
+    /// How much of an axis is known: of the modalities that give it (`shares`) the best, by its
+    /// coverage, its quality and its share; one below `least` coverage is masked.
+    fn known(&self, shares: &BTreeMap<String, f64>, least: f64) -> f64 {
+        std::iter::once(&self.face)
+            .chain(&self.body)
+            .filter(|m| m.coverage >= least)
+            .filter_map(|m| Some(shares.get(&m.name)? * m.coverage * m.quality))
+            .fold(0.0, f64::max)
+    }
+
     /// The highest coverage of a physiological modality.
     fn best_body(&self) -> f64 {
         self.body.iter().map(|m| m.coverage).fold(0.0, f64::max)
@@ -142,6 +161,7 @@ pub struct Estimator {
     streams: Vec<TokenStream>,
     /// For each stream the fusion graph's inputs for tokens and flags.
     names: Vec<(String, String)>,
+    words: Words,
 }
 
 impl Estimator {
@@ -195,6 +215,7 @@ impl Estimator {
             network,
             streams,
             names,
+            words: Words::default(),
         }
     }
 
@@ -211,13 +232,10 @@ impl Estimator {
     /// The input of the fusion graph for the last answer: for each stream its name and its
     /// tokens, video first.
     pub fn tokens(&self) -> impl Iterator<Item = (&str, TokenWindow<'_>)> {
-        self.names.iter().zip(&self.streams).map(|((name, _), s)| {
-            let window = TokenWindow {
-                tokens: &s.tokens,
-                valid: &s.valid,
-            };
-            (name.as_str(), window)
-        })
+        self.names
+            .iter()
+            .zip(&self.streams)
+            .map(|((name, _), s)| (name.as_str(), s.part()))
     }
 
     /// Drops all tokens, as after a seek.
@@ -225,6 +243,7 @@ impl Estimator {
         for stream in &mut self.streams {
             stream.ring.clear();
         }
+        self.words = Words::default();
     }
 
     /// The answer for the window that ends where chunk `end` begins. Closes the grids there, as
@@ -269,6 +288,9 @@ impl Estimator {
             window_end: end * self.bundle.chunk(),
             valence: outputs.valence.prior,
             arousal: outputs.arousal.prior,
+            valence_known: 0.0,
+            arousal_known: 0.0,
+            valence_now: None,
             label: outputs.labels.unknown.clone(),
             confidence: 0.0,
             classes: Vec::new(),
@@ -278,30 +300,10 @@ impl Estimator {
             modalities: Vec::new(),
         };
         if face || body {
-            let parts: Vec<_> = self
-                .streams
-                .iter()
-                .map(|s| TokenWindow {
-                    tokens: &s.tokens,
-                    valid: &s.valid,
-                })
-                .collect();
+            let parts: Vec<_> = self.streams.iter().map(TokenStream::part).collect();
             let logits = self.network.fuse(&self.names, &parts)?;
             answer.valence = outputs.valence.probability(logits.valence);
             answer.arousal = outputs.arousal.probability(logits.arousal);
-            let certain = |p: f64| 2.0 * (p - 0.5).abs();
-            let confidence = certain(answer.valence).min(certain(answer.arousal))
-                * 0.5
-                * (survey.coverage(Modality::Face) + survey.best_body());
-            // A quadrant needs both axes. A bundle does not say which stream gives which
-            // axis, so that without face or without body one of them is only its prior.
-            if face && body && confidence > 0.0 {
-                answer.confidence = confidence;
-                answer.label = outputs
-                    .labels
-                    .quadrant(answer.valence, answer.arousal)
-                    .to_string();
-            }
             answer.classes = outputs
                 .classes
                 .iter()
@@ -309,10 +311,63 @@ impl Estimator {
                 .zip(softmax(&logits.classes))
                 .collect();
             answer.logits = Some(logits);
+            (answer.valence_known, answer.arousal_known) = match &outputs.known {
+                Some(known) => (
+                    survey.known(&known.valence, min_coverage),
+                    survey.known(&known.arousal, min_coverage),
+                ),
+                // The bundle does not say which stream gives which axis: without face or
+                // without body one of them is only its prior.
+                None if face && body => {
+                    let seen = 0.5 * (survey.coverage(Modality::Face) + survey.best_body());
+                    (seen, seen)
+                }
+                None => (0.0, 0.0),
+            };
+            let axis = |value, known| Axis { value, known };
+            let (label, confidence) = self.words.name(
+                &outputs.labels,
+                outputs.middle,
+                axis(answer.valence, answer.valence_known),
+                axis(answer.arousal, answer.arousal_known),
+                evidence(&answer.classes),
+            );
+            (answer.label, answer.confidence) = (label.to_string(), confidence);
+            answer.valence_now = self.now()?;
         }
         answer.modalities = std::iter::once(survey.face).chain(survey.body).collect();
         answer.took = begun.elapsed();
         Ok(answer)
+    }
+
+    /// The valence of the face in the newest seconds, if the bundle has one and there is a face.
+    fn now(&mut self) -> Result<Option<f64>, Error> {
+        let outputs = self.bundle.outputs();
+        let chunks = (outputs.now / self.bundle.window().chunk).round() as usize;
+        if chunks == 0 {
+            return Ok(None);
+        }
+        let whole: Vec<_> = self.streams.iter().map(|s| s.valid.clone()).collect();
+        let mut seen = false;
+        for stream in &mut self.streams {
+            if !stream.source.is_face() {
+                stream.valid.fill(0.0);
+                continue;
+            }
+            let flags = stream.valid.len() / stream.ring.chunks();
+            let before = stream.ring.chunks().saturating_sub(chunks);
+            stream.valid[..before * flags].fill(0.0);
+            seen |= stream.valid.contains(&1.0);
+        }
+        let parts: Vec<_> = self.streams.iter().map(TokenStream::part).collect();
+        let logits = seen.then(|| self.network.fuse(&self.names, &parts));
+        for (stream, valid) in self.streams.iter_mut().zip(whole) {
+            stream.valid = valid;
+        }
+        Ok(match logits.transpose()? {
+            Some(logits) => Some(outputs.valence.probability(logits.valence)),
+            None => None,
+        })
     }
 
     /// Closes the grids where chunk `end` begins without computing an answer, so that later
@@ -407,6 +462,14 @@ impl Estimator {
 }
 
 impl TokenStream {
+    /// The window for the fusion graph.
+    fn part(&self) -> TokenWindow<'_> {
+        TokenWindow {
+            tokens: &self.tokens,
+            valid: &self.valid,
+        }
+    }
+
     /// Empties the first `before` of the window's `chunks` chunks.
     fn mask_before(&mut self, before: usize, chunks: u64) {
         let held = self.ring.chunks();
@@ -477,6 +540,12 @@ impl TokenStream {
             }
         }
     }
+}
+
+/// Probabilities of negative, neutral and positive, if these are the bundle's classes.
+fn evidence(classes: &[(String, f64)]) -> Option<[f64; 3]> {
+    let p = |name: &str| Some(classes.iter().find(|(n, _)| n == name)?.1);
+    Some([p("negative")?, p("neutral")?, p("positive")?])
 }
 
 fn softmax(logits: &[f64]) -> Vec<f64> {

@@ -68,12 +68,14 @@ mod error;
 mod estimator;
 mod inputs;
 mod network;
+mod words;
 
 pub use bundle::{
-    Bundle, Calibration, EncoderSpec, FusionSpec, GraphFile, InputSpecs, Labels, MANIFEST,
-    OutputSpec, StreamSpec, VideoSpec, WindowSpec,
+    Bundle, Calibration, EncoderSpec, FusionSpec, GraphFile, InputSpecs, MANIFEST, OutputSpec,
+    StreamSpec, VideoSpec, WindowSpec,
 };
 pub use error::Error;
 pub use estimator::{Answer, Estimator, ModalityState};
 pub use inputs::{GridWindow, Inputs, SignalTrack, VideoTrack};
 pub use network::{Logits, Network, TokenWindow};
+pub use words::{Known, Labels};

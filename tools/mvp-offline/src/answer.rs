@@ -144,6 +144,9 @@ fn line(answer: &Answer) -> Value {
     put("label", answer.label.as_str().into());
     put("valence", answer.valence.into());
     put("arousal", answer.arousal.into());
+    put("valence-known", answer.valence_known.into());
+    put("arousal-known", answer.arousal_known.into());
+    put("valence-now", answer.valence_now.into());
     let logits = answer.logits.as_ref();
     put("valence-logit", logits.map(|l| l.valence).into());
     put("arousal-logit", logits.map(|l| l.arousal).into());

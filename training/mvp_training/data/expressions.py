@@ -8,11 +8,11 @@ are by students and noisy.
 Layout: an .npz file with `blendshapes` float16 [N, 52], `emotion` str [N], `identity` int
 [N]. The 52 columns stand in MediaPipe's order; the first, `_neutral`, is left out.
 
-How a word becomes valence (1 positive, 0 not) is an argument. `POSITIVE_OR_NOT` counts
-happiness as positive and neutral, sadness, anger, disgust and fear as not, and drops
+How a word becomes valence is an argument. `THREE_WAY` counts happiness as positive (1),
+neutral as the middle (0.5), and sadness, anger, disgust and fear as negative (0). It drops
 surprise, which is as often a happy one as not and says nothing of valence (Russell's
-circumplex has it near the middle). The network's valence is "high or not", so neutral is
-not positive. `WITH_SURPRISE` counts surprise as not positive.
+circumplex has it near the middle). `POSITIVE_OR_NOT` has no middle: neutral is 0, as in the
+first edition of the shipped model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from .recording import DataError, Floats32
+from .recording import DataError, Floats, Floats32
 from .windows import Ints, Names
 
 _WORDS = (
@@ -42,11 +42,11 @@ _WORDS = (
 )
 UNITS = tuple(_WORDS.split())
 
-POSITIVE_OR_NOT: Mapping[str, int | None] = MappingProxyType({
-    "happiness": 1, "neutral": 0, "sadness": 0, "anger": 0, "disgust": 0, "fear": 0,
+THREE_WAY: Mapping[str, float | None] = MappingProxyType({
+    "happiness": 1.0, "neutral": 0.5, "sadness": 0.0, "anger": 0.0, "disgust": 0.0, "fear": 0.0,
     "surprise": None,
 })
-WITH_SURPRISE: Mapping[str, int | None] = MappingProxyType({**POSITIVE_OR_NOT, "surprise": 0})
+POSITIVE_OR_NOT: Mapping[str, float | None] = MappingProxyType({**THREE_WAY, "neutral": 0.0})
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Faces:
 
     units:    float32 [N, 51], 0-1, columns as in `names`
     names:    the 51 names, in the order of the plugin's face units
-    valence:  int64 [N], 1 positive, 0 not
+    valence:  float64 [N]: 1 positive, 0.5 the middle, 0 negative
     emotion:  str [N], the label's word
     identity: int64 [N]: one number per person; keep people apart by it
     dropped:  how many faces each word cost that has no valence
@@ -63,16 +63,16 @@ class Faces:
 
     units: Floats32
     names: tuple[str, ...]
-    valence: Ints
+    valence: Floats
     emotion: Names
     identity: Ints
     dropped: dict[str, int]
 
 
-def read(path: str | Path, mapping: Mapping[str, int | None] = POSITIVE_OR_NOT) -> Faces:
+def read(path: str | Path, mapping: Mapping[str, float | None] = THREE_WAY) -> Faces:
     """Reads the .npz file.
 
-    mapping: word to 1, 0 or None (drop). A word that it lacks is an error.
+    mapping: word to 0-1, or None (drop). A word that it lacks is an error.
     """
     file = Path(path)
     if not file.is_file():
@@ -107,6 +107,6 @@ def read(path: str | Path, mapping: Mapping[str, int | None] = POSITIVE_OR_NOT) 
     dropped = {k: int(np.count_nonzero(words == k)) for k in kinds if mapping[k] is None}
     return Faces(
         np.clip(units[keep], 0, 1), UNITS,
-        np.array([c for c in chosen if c is not None], np.int64),
+        np.array([c for c in chosen if c is not None], np.float64),
         words[keep].astype(np.str_), people[keep].astype(np.int64), dropped,
     )

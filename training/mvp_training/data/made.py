@@ -79,15 +79,17 @@ def _person(
 
 
 def faces(count: int = 400, people: int = 40, seed: int = 0) -> Faces:
-    """Faces half of which smile."""
+    """Faces a third of which smile and a third of which frown."""
     random = np.random.default_rng(seed)
     units = random.beta(1.0, 6.0, (count, len(UNITS))).astype(np.float32)
-    happy = random.integers(0, 2, count)
-    smile = [i for i, name in enumerate(UNITS) if "Smile" in name or "cheekSquint" in name]
-    for i in smile:
-        units[:, i] = np.clip(units[:, i] + 0.5 * happy, 0, 1)
-    words = np.where(happy == 1, "happiness", "neutral").astype(np.str_)
+    kind = random.integers(0, 3, count)
+    moved = (("mouthFrown", "browDown"), (), ("mouthSmile", "cheekSquint"))
+    for number, starts in enumerate(moved):
+        for i, name in enumerate(UNITS):
+            if name.startswith(starts):
+                units[:, i] = np.clip(units[:, i] + 0.5 * (kind == number), 0, 1)
+    words = np.array(["sadness", "neutral", "happiness"], np.str_)[kind]
     return Faces(
-        units, UNITS, happy.astype(np.int64), words,
+        units, UNITS, 0.5 * kind, words,
         random.integers(0, people, count).astype(np.int64), {},
     )
