@@ -8,7 +8,6 @@ mod xdf_support;
 
 use gst::prelude::*;
 use player::*;
-use std::{path::Path, time::Duration};
 
 #[test]
 fn seeks_find_the_sample() {
@@ -62,21 +61,6 @@ fn seeks_find_the_sample() {
             .set_state(gst::State::Paused)
             .expect("paused");
     }
-}
-
-/// A player that stands at the beginning of `path`.
-fn paused(path: &Path) -> Player {
-    let player = Player::new(path, PULL, "queue ! fakesink sync=false");
-    player
-        .pipeline
-        .set_state(gst::State::Paused)
-        .expect("paused");
-    while player.tracks.0.lock().unwrap().len() < 3 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let (state, ..) = player.pipeline.state(gst::ClockTime::from_seconds(20));
-    state.expect("prerolled");
-    player
 }
 
 fn seek(player: &Player, flags: gst::SeekFlags, from: u64, to: u64) -> bool {

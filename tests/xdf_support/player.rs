@@ -186,6 +186,21 @@ impl Drop for Player {
     }
 }
 
+/// A player that stands at the beginning of `path`.
+pub(crate) fn paused(path: &Path) -> Player {
+    let player = Player::new(path, PULL, "queue ! fakesink sync=false");
+    player
+        .pipeline
+        .set_state(gst::State::Paused)
+        .expect("paused");
+    while player.tracks.0.lock().unwrap().len() < 3 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let (state, ..) = player.pipeline.state(gst::ClockTime::from_seconds(20));
+    state.expect("prerolled");
+    player
+}
+
 pub(crate) const SINK: &str = "fakesink sync=false async=false";
 
 pub(crate) const PULL: &str = "";

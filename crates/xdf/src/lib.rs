@@ -8,6 +8,10 @@
 //! stream are known, [`Causal`] while the offsets are still coming. The rules for clock resets
 //! are those of pyxdf; the line through the offsets minimises Huber's loss (`timing::robust`).
 //!
+//! [`Map`] is what is known of a whole recording: its streams, the corrections of their clocks,
+//! which timestamps are wrong, where its samples stand. [`Unzipped`] and [`Unpacker`] read
+//! recordings that are compressed by gzip (`.xdfz`).
+//!
 //! This crate does no I/O, writes no files and does not dejitter: the crate `timing` does that.
 //! Stream headers are read by the crate `stream-info`.
 //!
@@ -65,9 +69,15 @@
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
 mod clock;
+mod film;
+mod gzip;
 mod parser;
+mod scan;
 mod stamps;
 
 pub use clock::{Causal, Corrector, Offset};
+pub use film::Film;
+pub use gzip::{Gunzip, Spoiled, Unpacker, Unzipped, holds_xdf, is_gzip};
 pub use parser::{ChunkStart, Error, Event, Header, Parser, Resume, Values};
+pub use scan::{Chunk, Failed, Map, Recorded, plausible};
 pub use stamps::{Examined, Examiner, Finding, Means, Placer};

@@ -423,7 +423,7 @@ impl Parser {
                     }
                     if !bytes.starts_with(MAGIC) {
                         let hint = if bytes.starts_with(&[0x1f, 0x8b]) {
-                            "; it is compressed by gzip: put a decompressor before, or unpack it"
+                            "; it is compressed by gzip: unpack it before"
                         } else {
                             ""
                         };

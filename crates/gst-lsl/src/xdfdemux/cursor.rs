@@ -4,9 +4,8 @@
 //! Converters and merged recordings have one stream after the other. Whoever plays them in
 //! the order of the file fills the queues of the first before the second comes.
 
-use super::scan::{Map, plausible};
 use std::collections::VecDeque;
-use xdf::{Corrector, Event, Parser, Placer, Values};
+use xdf::{Corrector, Event, Map, Parser, Placer, Values, plausible};
 
 /// A stream is at most this far, seconds, ahead of the one that is furthest behind.
 const AHEAD: f64 = 0.25;
@@ -100,11 +99,11 @@ impl Cursor {
     }
 
     /// Reads the samples that come next.
-    fn fill<E>(
+    fn fill<B: AsRef<[u8]>, E>(
         &mut self,
         map: &Map,
         stream: usize,
-        read: &mut impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
+        read: &mut impl FnMut(u64) -> Result<Option<B>, E>,
     ) -> Result<(), E> {
         let chunks = &map.streams[stream].chunks;
         let mut finished = false;
@@ -141,11 +140,7 @@ impl Cursor {
                     self.parser.jump();
                     let at = self.parser.position() + self.parser.held() as u64;
                     match read(at)? {
-                        Some(buffer) => {
-                            if let Ok(bytes) = buffer.map_readable() {
-                                self.parser.feed(&bytes);
-                            }
-                        }
+                        Some(bytes) => self.parser.feed(bytes.as_ref()),
                         // What is left of a recording that was cut off.
                         None if !finished => {
                             self.parser.finish();
@@ -192,10 +187,10 @@ impl Cursor {
 ///
 /// # Errors
 /// What `read` says.
-pub(super) fn next<E>(
+pub(super) fn next<B: AsRef<[u8]>, E>(
     cursors: &mut [Cursor],
     map: &Map,
-    mut read: impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
+    mut read: impl FnMut(u64) -> Result<Option<B>, E>,
 ) -> Result<Option<Piece>, E> {
     loop {
         let earliest = |cursors: &[Cursor], other: Option<usize>| {

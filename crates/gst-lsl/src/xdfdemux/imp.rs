@@ -37,6 +37,12 @@
  * A damaged recording is read on from the next boundary mark; what is lost is told by a
  * warning on the bus.
  *
+ * Recordings that are compressed by gzip (`.xdfz`) are read in both modes, and all of the
+ * above holds for them. They are never unpacked as a whole: in pull mode copies of the
+ * unpacker's state are kept from along the way, and a seek goes on from the nearest one, so
+ * that 16 MB of memory do for a recording of any length. Where the compressed data are
+ * damaged or cut off, the recording ends, with a warning that says at which byte.
+ *
  * ## Example pipeline
  * |[
  * gst-launch-1.0 -m filesrc location=session.xdf ! xdfdemux name=x x.stream_0 ! queue ! fakesink silent=false -v
@@ -52,7 +58,7 @@
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::{CAPS, cursor::Cursor, scan::Map, stream::Stream};
+use super::{CAPS, cursor::Cursor, stream::Stream};
 use crate::stream::caps;
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::UniqueFlowCombiner;
@@ -60,7 +66,7 @@ use std::{
     collections::HashMap,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
-use xdf::{Parser, Values};
+use xdf::{Map, Parser, Unpacker, Unzipped, Values};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -118,6 +124,10 @@ pub(super) struct Session {
     pub(super) damages: u32,
     pub(super) pull: bool,
     pub(super) map: Option<Map>,
+    /// What unpacks a recording that is compressed: in pull mode, and in push mode.
+    pub(super) unzipped: Option<Unzipped>,
+    pub(super) zipped: bool,
+    pub(super) unpacker: Unpacker,
     /// Where each stream is read, in pull mode.
     pub(super) cursors: Vec<Cursor>,
     pub(super) warned_misplaced: bool,
@@ -149,6 +159,9 @@ impl Session {
             damages: 0,
             pull,
             map: None,
+            unzipped: None,
+            zipped: false,
+            unpacker: Unpacker::default(),
             cursors: Vec::new(),
             warned_misplaced: false,
             film: None,
@@ -443,10 +456,7 @@ impl XdfDemux {
             gst::FlowError::Error
         })?;
         self.with_session(|session| {
-            for block in map.chunks(BLOCK as usize) {
-                session.parser.feed(block);
-                self.process(session)?;
-            }
+            self.unpack(session, &map)?;
             Ok(gst::FlowSuccess::Ok)
         })
     }

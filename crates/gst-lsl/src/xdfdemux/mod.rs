@@ -2,17 +2,26 @@
 use gst::{glib, prelude::*};
 
 mod cursor;
-mod film;
 mod imp;
 mod playing;
 mod pull;
-mod scan;
 mod stream;
 
 const CAPS: &str = "application/x-xdf";
 
 glib::wrapper! {
     pub struct XdfDemux(ObjectSubclass<imp::XdfDemux>) @extends gst::Element, gst::Object;
+}
+
+/// Whether a recording that gzip packed begins. What gzip packed otherwise is not ours.
+fn begins_zipped(find: &mut gst::TypeFind) -> bool {
+    // A short file does not have as many bytes as a header with a long name may need.
+    find.peek(0, 2)
+        .is_some_and(|b| xdf::is_gzip(b) == Some(true))
+        && [4096, 512, 64, 24]
+            .into_iter()
+            .find_map(|n| find.peek(0, n).map(xdf::holds_xdf))
+            .unwrap_or(false)
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
@@ -22,10 +31,11 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         Some(plugin),
         CAPS,
         gst::Rank::PRIMARY,
-        Some("xdf"),
+        Some("xdf,xdfz"),
         Some(&caps),
         move |find| {
-            if find.peek(0, 4) == Some(b"XDF:") {
+            let plain = find.peek(0, 4) == Some(b"XDF:");
+            if plain || begins_zipped(find) {
                 find.suggest(gst::TypeFindProbability::Maximum, &found);
             }
         },

@@ -2,18 +2,31 @@
 //! From the events of the parser to buffers on the pads, in both modes.
 
 use super::imp::*;
-use super::{
-    film::Film,
-    scan::plausible,
-    stream::{Placed, Ready, Stream},
-};
+use super::stream::{Placed, Ready, Stream};
 use crate::stream::{caps, events};
 use crate::writer::Out;
 use gst::{prelude::*, subclass::prelude::*};
 use std::collections::BTreeMap;
-use xdf::{Event, Header, Values};
+use xdf::{Event, Film, Header, Spoiled, Values, plausible};
 
 impl XdfDemux {
+    /// Takes bytes of the file, in push mode.
+    pub(super) fn unpack(&self, session: &mut Session, bytes: &[u8]) -> Result<(), gst::FlowError> {
+        let mut unpacker = std::mem::take(&mut session.unpacker);
+        let mut spoiled = None;
+        let sink = |zipped: bool, bytes: &[u8]| {
+            session.zipped = zipped;
+            session.parser.feed(bytes);
+            self.process(session)
+        };
+        let result = unpacker.feed(bytes, sink, |s| spoiled = Some(s));
+        session.unpacker = unpacker;
+        if let Some(spoiled) = spoiled {
+            self.spoiled(session, &spoiled);
+        }
+        result
+    }
+
     /// Takes all that the parser has.
     pub(super) fn process(&self, session: &mut Session) -> Result<(), gst::FlowError> {
         loop {
@@ -30,6 +43,11 @@ impl XdfDemux {
 
     /// Takes what is left at the end of the recording.
     pub(super) fn drain(&self, session: &mut Session) -> Result<(), gst::FlowError> {
+        let (rest, spoiled) = session.unpacker.finish();
+        session.parser.feed(&rest);
+        if let Some(spoiled) = spoiled {
+            self.spoiled(session, &spoiled);
+        }
         session.parser.finish();
         self.process(session)?;
         self.release(session)?;
@@ -454,13 +472,33 @@ impl XdfDemux {
         session.damages += 1;
         gst::warning!(CAT, imp = self, "damage at byte {at}: {what}");
         if session.damages <= TOLD {
+            let of = if session.zipped {
+                " of what it unpacks to"
+            } else {
+                ""
+            };
             gst::element_imp_warning!(
                 self,
                 gst::StreamError::Demux,
-                ("The recording is damaged at byte {at}: {what}. What can be read before and \
-                     after is played")
+                ("The recording is damaged at byte {at}{of}: {what}. What can be read before \
+                     and after is played")
             );
         }
+    }
+
+    /// Tells that a compressed recording cannot be unpacked as a whole.
+    pub(super) fn spoiled(&self, session: &mut Session, spoiled: &Spoiled) {
+        session.damages += 1;
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Demux,
+            (
+                "The recording is compressed by gzip, and damaged at byte {} of the file: {}. What \
+                 was unpacked before is played; get another copy of the file if there is one",
+                spoiled.at,
+                spoiled.what
+            )
+        );
     }
 
     /// The end of the recording or of the segment.

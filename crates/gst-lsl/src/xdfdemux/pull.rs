@@ -3,10 +3,24 @@
 
 use super::cursor::{self, Cursor};
 use super::imp::*;
-use super::scan::{Failed, Map};
 use gst::{prelude::*, subclass::prelude::*};
 use stream_info::Description;
-use xdf::{Finding, Means, Placer};
+use xdf::{Failed, Finding, Map, Means, Placer, Unzipped, is_gzip};
+
+/// A part of the recording.
+enum Bytes {
+    Pulled(gst::MappedBuffer<gst::buffer::Readable>),
+    Unpacked(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Pulled(map) => map,
+            Self::Unpacked(bytes) => bytes,
+        }
+    }
+}
 
 impl XdfDemux {
     /// One turn of the task.
@@ -19,7 +33,9 @@ impl XdfDemux {
             let Some(map) = &session.map else {
                 return Ok(());
             };
-            match cursor::next(&mut session.cursors, map, |at| self.read(at))? {
+            let unzipped = &mut session.unzipped;
+            let piece = cursor::next(&mut session.cursors, map, |at| self.read(unzipped, at))?;
+            match piece {
                 Some(piece) => {
                     self.play(session, piece.stream, piece.stamps, piece.values)?;
                     // Nothing before the end of the segment can come any more.
@@ -72,18 +88,51 @@ impl XdfDemux {
         }
     }
 
-    /// Some bytes from `at` on; `None` at the end.
-    pub(super) fn read(&self, at: u64) -> Result<Option<gst::Buffer>, gst::FlowError> {
+    /// Some bytes of the file from `at` on; `None` at the end.
+    fn pull(&self, at: u64) -> Result<Option<Bytes>, gst::FlowError> {
         match self.sinkpad.pull_range(at, BLOCK) {
-            Ok(buffer) if buffer.size() > 0 => Ok(Some(buffer)),
+            Ok(buffer) if buffer.size() > 0 => {
+                let map = buffer.into_mapped_buffer_readable();
+                map.map(|m| Some(Bytes::Pulled(m))).map_err(|_| {
+                    gst::element_imp_error!(
+                        self,
+                        gst::ResourceError::Read,
+                        ("A part of the recording cannot be read from memory")
+                    );
+                    gst::FlowError::Error
+                })
+            }
             Ok(_) | Err(gst::FlowError::Eos) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
+    /// Some bytes of the recording from `at` on; `None` at the end. `unzipped` unpacks it.
+    fn read(
+        &self,
+        unzipped: &mut Option<Unzipped>,
+        at: u64,
+    ) -> Result<Option<Bytes>, gst::FlowError> {
+        match unzipped {
+            Some(unzipped) => {
+                let bytes = unzipped.read(at, |at| self.pull(at))?;
+                Ok(bytes.map(Bytes::Unpacked))
+            }
+            None => self.pull(at),
+        }
+    }
+
     /// Looks through the recording and makes the pads.
     pub(super) fn begin(&self, session: &mut Session) -> Result<(), gst::FlowError> {
-        let mut map = match Map::make(session.film.as_deref(), |at| self.read(at)) {
+        let zipped = self.pull(0)?.and_then(|b| is_gzip(b.as_ref())) == Some(true);
+        session.zipped = zipped;
+        let mut unzipped = zipped.then(Unzipped::default);
+        let map = Map::make(session.film.as_deref(), |at| self.read(&mut unzipped, at));
+        if let Some(spoiled) = unzipped.as_ref().and_then(Unzipped::spoiled) {
+            self.spoiled(session, spoiled);
+        }
+        session.unzipped = unzipped;
+        let mut map = match map {
             Ok(map) => map,
             Err(Failed::Read(e)) => return Err(e),
             Err(Failed::NoXdf(e)) => {

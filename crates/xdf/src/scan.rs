@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A first look at a whole recording: who is in it, how the clocks ran, where what is.
 
-use super::film::Film;
+use crate::{
+    ChunkStart, Corrector, Error, Event, Examined, Examiner, Film, Header, Offset, Parser, Placer,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
-use xdf::{
-    ChunkStart, Corrector, Error, Event, Examined, Examiner, Header, Offset, Parser, Placer,
-};
 
 /// The index is thinned out beyond this many chunks.
 const CHUNKS: usize = 1 << 17;
@@ -15,14 +14,15 @@ const TOLD: usize = 10;
 /// No clock says more, seconds: about 126 years. What is beyond is damage.
 const LATEST: f64 = 4e9;
 
-/// The stamp, if it can be a time.
-pub(super) fn plausible(stamp: f64) -> Option<f64> {
+/// The timestamp, seconds, if it can be a time.
+pub fn plausible(stamp: f64) -> Option<f64> {
     (stamp.is_finite() && stamp.abs() < LATEST).then_some(stamp)
 }
 
 /// A chunk of samples.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Chunk {
+pub struct Chunk {
+    /// Where it begins.
     pub start: ChunkStart,
     /// Number and timestamp of its first sample.
     pub n: u64,
@@ -35,10 +35,14 @@ pub(super) struct Chunk {
 }
 
 /// A stream of the recording.
-pub(super) struct Recorded {
+pub struct Recorded {
+    /// The number that the recording gives it.
     pub id: u32,
+    /// Its header.
     pub header: Header,
+    /// Of all its clock offsets.
     pub corrector: Corrector,
+    /// What is known of its timestamps.
     pub examined: Arc<Examined>,
     /// In the order of the file.
     pub chunks: Vec<Chunk>,
@@ -50,7 +54,7 @@ pub(super) struct Recorded {
 
 impl Recorded {
     /// The first and the last time, seconds on the recorder's clock.
-    fn range(&self) -> Option<(f64, f64)> {
+    pub fn range(&self) -> Option<(f64, f64)> {
         let (from, to) = self.examined.range()?;
         let from = plausible(from - self.late)?;
         Some((from, plausible(to - self.late)? + self.interval))
@@ -82,7 +86,7 @@ impl Recorded {
 
     /// The last chunk before which everything has ended by `time`, seconds on the
     /// recorder's clock.
-    pub(super) fn chunk_at(&self, time: f64) -> usize {
+    pub fn chunk_at(&self, time: f64) -> usize {
         let time = time - self.interval;
         let after = self.chunks.partition_point(|c| c.newest < time);
         after.saturating_sub(1)
@@ -90,14 +94,17 @@ impl Recorded {
 }
 
 /// What is known of a recording after the first look.
-pub(super) struct Map {
+pub struct Map {
+    /// In the order of the file.
     pub streams: Vec<Recorded>,
     /// The earliest and the latest time, seconds on the recorder's clock.
     pub origin: f64,
+    /// The latest time.
     pub end: f64,
     /// The chunks of each stream are all there. Otherwise reading goes on from one to the
     /// next through the file.
     pub complete: bool,
+    /// Offset in the file, bytes, and what is wrong there; the first few.
     pub damages: Vec<(u64, String)>,
     /// Where each stream of the film's frames says that the film begins, seconds on the
     /// recorder's clock, in the order of the file.
@@ -106,15 +113,19 @@ pub(super) struct Map {
     pub parser: Parser,
 }
 
-pub(super) enum Failed<E> {
+/// Why a recording cannot be looked through.
+#[derive(Debug)]
+pub enum Failed<E> {
+    /// It is none.
     NoXdf(Error),
+    /// It cannot be read.
     Read(E),
 }
 
 /// Feeds `parser` with everything from the beginning and hands on its events.
-fn each<E>(
+fn each<B: AsRef<[u8]>, E>(
     parser: &mut Parser,
-    read: &mut impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
+    read: &mut impl FnMut(u64) -> Result<Option<B>, E>,
     mut event: impl FnMut(&mut Parser, Event),
 ) -> Result<(), Failed<E>> {
     loop {
@@ -123,22 +134,20 @@ fn each<E>(
         }
         parser.jump();
         let at = parser.position() + parser.held() as u64;
-        let Some(buffer) = read(at).map_err(Failed::Read)? else {
+        let Some(bytes) = read(at).map_err(Failed::Read)? else {
             parser.finish();
             while let Some(e) = parser.next_event().map_err(Failed::NoXdf)? {
                 event(parser, e);
             }
             return Ok(());
         };
-        if let Ok(map) = buffer.map_readable() {
-            parser.feed(&map);
-        }
+        parser.feed(bytes.as_ref());
     }
 }
 
 /// All clock offsets of a recording, by stream.
-fn offsets<E>(
-    read: &mut impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
+fn offsets<B: AsRef<[u8]>, E>(
+    read: &mut impl FnMut(u64) -> Result<Option<B>, E>,
 ) -> Result<HashMap<u32, Vec<Offset>>, Failed<E>> {
     let mut offsets = HashMap::<u32, Vec<Offset>>::new();
     let mut damaged = false;
@@ -229,9 +238,9 @@ impl Map {
     ///
     /// # Errors
     /// No XDF, or what `read` says.
-    pub(super) fn make<E>(
+    pub fn make<B: AsRef<[u8]>, E>(
         film: Option<&str>,
-        mut read: impl FnMut(u64) -> Result<Option<gst::Buffer>, E>,
+        mut read: impl FnMut(u64) -> Result<Option<B>, E>,
     ) -> Result<Self, Failed<E>> {
         let offsets = offsets(&mut read)?;
         let span = span(&offsets);
@@ -318,7 +327,7 @@ impl Map {
     }
 
     /// Length of the recording, ns.
-    pub(super) fn duration(&self) -> u64 {
+    pub fn duration(&self) -> u64 {
         ((self.end - self.origin) * 1e9).round().max(0.0) as u64
     }
 }

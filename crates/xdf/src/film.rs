@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Where a film begins, by the stream that says when its frames were taken.
 
+use crate::Values;
 use stream_info::{Description, Format};
-use xdf::Values;
 
 /// So many frames are enough to be sure.
 const FRAMES: usize = 1001;
 
 /// What `emotionserialize every=frame` wrote, as far as it was recorded.
-pub(super) struct Film {
+pub struct Film {
     channels: usize,
     /// Which channel is the time in the film.
     channel: usize,
@@ -20,7 +20,7 @@ pub(super) struct Film {
 
 impl Film {
     /// `None` for a stream of another kind.
-    pub(super) fn of(d: &Description) -> Option<Self> {
+    pub fn of(d: &Description) -> Option<Self> {
         (d.format == Some(Format::F64)).then_some(())?;
         Some(Self {
             channels: d.channels,
@@ -31,7 +31,7 @@ impl Film {
     }
 
     /// Takes frame `i` of `values`, taken at `time` (seconds on the recorder's clock).
-    pub(super) fn take(&mut self, time: f64, values: &Values, i: usize) {
+    pub fn take(&mut self, time: f64, values: &Values, i: usize) {
         let Values::Numbers(bytes) = values else {
             return;
         };
@@ -47,7 +47,7 @@ impl Film {
 
     /// When the first frame was taken, seconds on the recorder's clock: what most frames
     /// say.
-    pub(super) fn begin(&self) -> Option<f64> {
+    pub fn begin(&self) -> Option<f64> {
         let mut begins = self.begins.clone();
         begins.sort_by(f64::total_cmp);
         begins.get(begins.len() / 2).copied()
