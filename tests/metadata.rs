@@ -39,6 +39,7 @@ fn result(sequence: u64) -> EmotionMeta {
                 quality: 0.75,
             })
             .to_vec(),
+        alignment: vec![("eda".into(), -20_000_000)],
         sequence,
         model: "test 1".into(),
         trained: true,
