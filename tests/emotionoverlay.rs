@@ -38,6 +38,7 @@ fn result(sequence: u64) -> EmotionMeta {
             modality("ecg", 0.66, 0.9),
             modality("ppg", 0.0, 0.0),
         ],
+        alignment: Vec::new(),
         sequence,
         model: "mvp-default 0.1.0".into(),
         trained: true,

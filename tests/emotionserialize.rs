@@ -41,6 +41,7 @@ fn result(sequence: u64) -> EmotionMeta {
                 quality: 1.0,
             })
             .to_vec(),
+        alignment: vec![("eda".into(), -20_000_000)],
         sequence,
         model: "test 1".into(),
         trained: true,

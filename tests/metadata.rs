@@ -42,6 +42,7 @@ fn result(sequence: u64) -> EmotionMeta {
                 quality: 0.75,
             })
             .to_vec(),
+        alignment: vec![("eda".into(), -20_000_000)],
         sequence,
         model: "test 1".into(),
         trained: true,

@@ -2,92 +2,10 @@
 //! Which stream comes to which pad of mvpfusion, which channel of it is read, and what
 //! happens where it does not fit.
 
+mod fusion_support;
+
+use fusion_support::{SECOND, init, launch, play, ready};
 use gst::prelude::*;
-use std::sync::Once;
-
-const SECOND: u64 = 1_000_000_000;
-
-fn init() {
-    static INIT: Once = Once::new();
-    INIT.call_once(|| {
-        gst::init().expect("gst");
-        gstmvp::plugin_register_static().expect("plugin");
-    });
-}
-
-/// False where there is no ONNX Runtime; says so.
-fn ready(test: &str) -> bool {
-    init();
-    match onnx::Runtime::load(None) {
-        Ok(_) => true,
-        Err(e @ onnx::Error::LibraryNotFound { .. }) => {
-            eprintln!("SKIPPED {test}: {e}");
-            false
-        }
-        Err(e) => panic!("{e}"),
-    }
-}
-
-fn launch(line: &str) -> gst::Pipeline {
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/fixture");
-    let pipeline = gst::parse::launch(&line.replace("MODEL", model));
-    let pipeline = pipeline.unwrap_or_else(|e| panic!("{line}: {e}"));
-    pipeline.downcast::<gst::Pipeline>().expect("a pipeline")
-}
-
-/// What a run said, until EOS or an error.
-#[derive(Debug, Default)]
-struct Run {
-    results: Vec<gst::Structure>,
-    warnings: Vec<String>,
-    error: Option<String>,
-    stats: Option<gst::Structure>,
-}
-
-impl Run {
-    fn coverage(&self, signal: &str) -> f64 {
-        let last = self.results.last().expect("results");
-        last.get(format!("coverage-{signal}")).expect("coverage")
-    }
-
-    #[track_caller]
-    fn fails_with(&self, wants: &[&str]) {
-        let error = self.error.as_deref().expect("an error");
-        for want in wants {
-            assert!(error.contains(want), "'{want}' is not in: {error}");
-        }
-    }
-}
-
-fn play(pipeline: &gst::Pipeline) -> Run {
-    let _ = pipeline.set_state(gst::State::Playing);
-    let mut run = Run::default();
-    let bus = pipeline.bus().expect("bus");
-    loop {
-        use gst::MessageView;
-        let message = bus
-            .timed_pop(gst::ClockTime::from_seconds(60))
-            .expect("neither EOS nor an error within a minute");
-        match message.view() {
-            MessageView::Eos(_) => break,
-            MessageView::Error(e) => {
-                run.error = Some(e.error().to_string());
-                break;
-            }
-            MessageView::Warning(w) => run.warnings.push(w.error().to_string()),
-            MessageView::Element(e) => {
-                if let Some(s) = e.structure().filter(|s| s.name() == "mvp-emotion") {
-                    run.results.push(s.to_owned());
-                }
-            }
-            _ => {}
-        }
-    }
-    let fusion = pipeline.by_name("f").expect("mvpfusion");
-    run.stats = Some(fusion.property("stats"));
-    pipeline.set_state(gst::State::Null).expect("null");
-    run
-}
 
 fn caps(text: &str) -> gst::Caps {
     text.parse().expect(text)

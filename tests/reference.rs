@@ -160,6 +160,7 @@ fn what_is_described_is_in_the_code() {
         "`stats` of `mvpfusion`",
         "The structure of a pad in `stats` of `mvpfusion`",
         "`lsl-connected`, `lsl-found-no-data`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`",
+        "`mvp-misaligned`, `mvp-aligned`",
         "`GstEmotionMeta`",
         "`GstFaceUnitsMeta`",
         "`GstPhysioTraceMeta`",

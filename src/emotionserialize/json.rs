@@ -64,6 +64,9 @@ impl Serialize for Line<'_> {
                 map.serialize_entry(&format!("coverage-{}", m.name), &m.coverage)?;
                 map.serialize_entry(&format!("quality-{}", m.name), &m.quality)?;
             }
+            for (name, by) in &r.alignment {
+                map.serialize_entry(&format!("alignment-{name}"), by)?;
+            }
             map.serialize_entry("warming-up", &r.warming_up)?;
             map.serialize_entry("stale", &r.stale)?;
             map.serialize_entry("model", &r.model)?;
@@ -114,6 +117,7 @@ mod tests {
                 coverage: 1.0,
                 quality: f64::NEG_INFINITY,
             }],
+            alignment: vec![("eda".into(), i64::MIN)],
             sequence: 3,
             model: "m".into(),
             trained: true,

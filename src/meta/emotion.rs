@@ -38,6 +38,9 @@ pub struct EmotionMeta {
     pub age: ClockTime,
     /// One entry per modality of the bundle, video first.
     pub modalities: Vec<ModalityState>,
+    /// By modality: the time of its newest sample less that of the frame, ns; none before the
+    /// first sample. Where frames wait, the newest sample of the answered hops.
+    pub alignment: Vec<(String, i64)>,
     /// Counts results from 0, in order, without holes.
     pub sequence: u64,
     /// Name and version of the bundle.
@@ -95,6 +98,9 @@ impl EmotionMeta {
             s.set(format!("coverage-{}", m.name), m.coverage);
             s.set(format!("quality-{}", m.name), m.quality);
         }
+        for (name, by) in &self.alignment {
+            s.set(format!("alignment-{name}"), *by);
+        }
     }
 
     /// Reads a structure made by [`EmotionMeta::to_structure`].
@@ -111,6 +117,7 @@ impl EmotionMeta {
         }
         let mut classes = Vec::new();
         let mut modalities = Vec::new();
+        let mut alignment = Vec::new();
         for field in s.fields() {
             if let Some(class) = field.strip_prefix("p-") {
                 classes.push((class.to_string(), get(s, field)?));
@@ -120,6 +127,8 @@ impl EmotionMeta {
                     coverage: get(s, field)?,
                     quality: get(s, &format!("quality-{name}"))?,
                 });
+            } else if let Some(name) = field.strip_prefix("alignment-") {
+                alignment.push((name.to_string(), get(s, field)?));
             }
         }
         let time = |field: &str| {
@@ -145,6 +154,7 @@ impl EmotionMeta {
             window_end: time("window-end")?,
             age: time("age")?,
             modalities,
+            alignment,
             sequence: get(s, "sequence")?,
             model: get(s, "model")?,
             // Results of version 0.1.0 have no such field.
@@ -184,13 +194,14 @@ impl EmotionStamp {
         Ok(Self { template })
     }
 
-    /// Puts the result on `buffer` with an `age` and staleness of its own, replacing an
-    /// earlier one.
+    /// Puts the result on `buffer` with an `age`, staleness and alignment of its own,
+    /// replacing an earlier one.
     pub fn attach(
         &self,
         buffer: &mut gst::BufferRef,
         age: ClockTime,
         stale: bool,
+        alignment: &[(String, i64)],
     ) -> Result<(), gst::glib::BoolError> {
         super::remove_custom_meta(buffer, EMOTION_META)?;
         self.template
@@ -199,6 +210,12 @@ impl EmotionStamp {
         let fields = meta.mut_structure();
         fields.set("age", age.nseconds());
         fields.set("stale", stale);
+        let names = fields.fields().map(|f| f.to_string());
+        let old: Vec<_> = names.filter(|f| f.starts_with("alignment-")).collect();
+        fields.remove_fields(old.iter().map(String::as_str));
+        for (name, by) in alignment {
+            fields.set(format!("alignment-{name}"), *by);
+        }
         Ok(())
     }
 }
@@ -232,6 +249,7 @@ mod tests {
                     quality: 0.7,
                 },
             ],
+            alignment: vec![("eda".into(), -40_000_000)],
             sequence: 7,
             model: "m 1".into(),
             trained: false,
@@ -272,9 +290,11 @@ mod tests {
         let mut buffer = gst::Buffer::with_size(8).expect("buffer");
         let buf = buffer.get_mut().expect("own buffer");
         for age in [ClockTime::from_mseconds(5), ClockTime::from_seconds(9)] {
-            stamp.attach(buf, age, true).expect("attach");
+            let alignment = vec![("eda".into(), age.nseconds() as i64)];
+            stamp.attach(buf, age, true, &alignment).expect("attach");
             let want = EmotionMeta {
                 age,
+                alignment,
                 stale: true,
                 ..meta.clone()
             };

@@ -274,6 +274,7 @@ impl MvpFusion {
             .field("inference-time-mean", mean)
             .field("inference-time-p95", p95)
             .field("live", state.live.unwrap_or(false))
+            .field("misaligned", state.alignment.told())
             .build();
         let physio_pads: Vec<(String, u64)> = state
             .physio_pads
@@ -281,7 +282,11 @@ impl MvpFusion {
             .map(|(n, s)| (n.clone(), s.samples))
             .collect();
         let (inputs, result) = (state.inputs.clone(), state.result.clone());
+        let alignment = state.alignment.now();
         drop(state);
+        for (modality, by) in alignment {
+            stats.set(format!("alignment-{modality}"), by);
+        }
         for (name, samples) in physio_pads {
             let counts = inputs
                 .as_ref()
@@ -434,7 +439,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
+                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), misaligned (how often inputs did not lie at one time), coverage-<modality>, alignment-<modality> (newest sample less the newest frame, ns), and for each pad samples, not-finite, flat, saturated, late")
                     .read_only()
                     .build(),
             ]

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
+mod alignment;
 mod branch_seek;
 mod declared;
 mod imp;
+mod misaligned;
 mod pace;
 mod person;
 mod physio;

@@ -4,7 +4,7 @@
 use super::MvpFusionPad;
 use super::imp::{CAT, MvpFusion};
 use super::physio::{self, Refusal, Stream};
-use super::state::{PhysioPad, State, at_rate_1};
+use super::state::{PhysioPad, State, at_rate_1, place_of};
 use crate::common;
 use gst::ClockTime;
 use gst::prelude::*;
@@ -29,7 +29,7 @@ impl MvpFusion {
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::log!(CAT, obj = pad, "{buffer:?}");
         let duration = buffer.duration().map(ClockTime::nseconds);
-        let (start, skipped, stream, inputs) = {
+        let (start, skipped, stream, inputs, applied) = {
             let mut state = self.await_flush(name)?;
             let inputs = state.inputs.clone();
             let eos = state.video_eos;
@@ -65,7 +65,13 @@ impl MvpFusion {
                 times.find_map(|(i, t)| Some((segment.to_running_time(t?)?, i)))
             };
             let (start, skipped) = buffer.pts().and_then(first).unzip();
-            (start, skipped.unwrap_or(0), stream, inputs)
+            // Timestamps that count fewer seconds than pass, as in `at_rate_1`.
+            let applied = 1.0 / segment.rate().abs();
+            (start, skipped.unwrap_or(0), stream, inputs, applied)
+        };
+        let of_film = |t: u64| match applied {
+            1.0 => t,
+            applied => (t as f64 * applied).round() as u64,
         };
         // Samples without a timestamp and samples outside the segment have no running time.
         let (Some(start), Some(inputs)) = (start.map(ClockTime::nseconds), inputs) else {
@@ -86,7 +92,9 @@ impl MvpFusion {
         // Time from the buffer's start to the first sample that is taken.
         let offset = stream.sample_time(skipped as u64, count, duration);
         let length = duration.unwrap_or_else(|| stream.sample_time(count, count, None));
-        let end = start + length.saturating_sub(offset);
+        let end = start + of_film(length.saturating_sub(offset));
+        let newest = stream.sample_time(count.saturating_sub(1), count, duration);
+        let newest = start + of_film(newest.saturating_sub(offset));
         if let Some(mut track) = inputs.signal(name) {
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 gst::debug!(
@@ -99,9 +107,10 @@ impl MvpFusion {
             }
             for (i, value) in samples.enumerate().skip(skipped) {
                 let at = stream.sample_time(i as u64, count, duration) - offset;
-                track.push(start + at, value);
+                track.push(start + of_film(at), value);
             }
         }
+        self.align_samples(name, Some(newest));
         self.advance(pad, name, end)
     }
 
@@ -207,6 +216,8 @@ impl MvpFusion {
                 let late_seek = {
                     let mut state = self.state();
                     let followed = state.followed_seek.clone();
+                    let (base, offset) = place_of(segment);
+                    state.alignment.segment(Some(name), base, offset);
                     let physio = state.physio_pads.get_mut(name);
                     physio.and_then(|physio| {
                         physio.segment = Some(at_rate_1(segment));
@@ -250,6 +261,7 @@ impl MvpFusion {
             EventView::Eos(_) | EventView::SegmentDone(_) => {
                 self.with_physio_pad(name, |physio| physio.eos = true);
                 self.changed.notify_all();
+                self.align_samples(name, None);
             }
             EventView::StreamStart(_) => {
                 self.with_physio_pad(name, |physio| physio.eos = false);
@@ -265,6 +277,7 @@ impl MvpFusion {
                     physio.restart();
                     physio.flushed = Some(seqnum);
                 });
+                self.state().alignment.flush(Some(name));
                 gst::debug!(
                     CAT,
                     obj = pad,

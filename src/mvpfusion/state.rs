@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The state that the streaming threads of `mvpfusion` share.
 
+use super::alignment::Alignment;
 use super::branch_seek::BranchSeek;
 use super::pace::Pace;
 use super::person::Person;
@@ -22,15 +23,29 @@ pub(super) const AHEAD: u64 = 10_000_000_000;
 const NEAR_AHEAD: u64 = 2_000_000_000;
 
 /// The segment with its rate taken out: running time counts seconds of the film and the
-/// body, however fast they play.
+/// body, however fast they play. What an element before has made faster already (the applied
+/// rate) has timestamps that count fewer seconds.
 pub(super) fn at_rate_1(
     segment: &gst::FormattedSegment<ClockTime>,
 ) -> gst::FormattedSegment<ClockTime> {
     let mut segment = segment.clone();
-    if segment.rate() > 0.0 {
-        segment.set_rate(1.0);
+    if segment.rate() > 0.0 && segment.applied_rate() > 0.0 {
+        segment.set_rate(1.0 / segment.applied_rate());
     }
     segment
+}
+
+/// Where a segment begins, in running time (ns), and what makes stream time of it.
+pub(super) fn place_of(segment: &gst::FormattedSegment<ClockTime>) -> (u64, Option<i64>) {
+    let base = segment.base().map_or(0, ClockTime::nseconds);
+    let begin = segment.start().zip(segment.offset());
+    let stream = begin.and_then(|(start, offset)| segment.to_stream_time(start + offset));
+    let forward = segment.rate() > 0.0 && segment.applied_rate() > 0.0;
+    let offset = stream.filter(|_| forward).map(|s| {
+        let by = i128::from(s.nseconds()) - i128::from(base);
+        by.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    });
+    (base, offset)
 }
 
 /// One physiology pad, as the video's streaming thread needs it.
@@ -137,12 +152,15 @@ pub(super) struct State {
     pub(super) seek_in_progress: bool,
     pub(super) video_time: u64,
     pub(super) pace: Pace,
+    pub(super) alignment: Alignment,
     /// The pipeline's latency (ns), from the LATENCY event.
     pub(super) latency: u64,
     /// Decided at the first frame, and again when pads come and go.
     pub(super) live: Option<bool>,
     pub(super) physio_pads: BTreeMap<String, PhysioPad>,
 
+    /// The last hop whose samples are known to have come, where frames wait.
+    pub(super) alignment_hop: u64,
     /// The hop that was requested last.
     pub(super) last_hop: u64,
     /// Grows whenever the windows start again: a flush, a jump of the timestamps.
@@ -162,6 +180,12 @@ impl State {
     pub(super) fn base(&self) -> u64 {
         let base = self.segment.as_ref().and_then(|s| s.base());
         base.map_or(0, ClockTime::nseconds)
+    }
+
+    /// The newest sample of each modality less the running time of a frame.
+    pub(super) fn alignment_of(&self, time: u64, live: bool) -> Vec<(String, i64)> {
+        let hop = (!live).then_some(self.alignment_hop);
+        self.alignment.against(time, hop)
     }
 
     /// Whether a pad that has come to `progress` is held back, when waiting.
@@ -192,6 +216,7 @@ impl State {
     /// Drops the answers so far; the next one is for hop `last` + 1.
     pub(super) fn restart_windows(&mut self, last: u64) {
         self.last_hop = last;
+        self.alignment_hop = last;
         self.result = None;
         self.traces = None;
         self.person = Person::default();

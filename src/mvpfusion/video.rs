@@ -3,7 +3,7 @@
 
 use super::imp::{CAT, MvpFusion};
 use super::pace::{self, Pace, Verdict};
-use super::state::{AHEAD, State, at_rate_1};
+use super::state::{AHEAD, State, at_rate_1, place_of};
 use super::worker::{Answered, Job};
 use crate::common::{self, Sync};
 use crate::meta::{PhysioTrace, PhysioTraceMeta};
@@ -69,6 +69,9 @@ impl MvpFusion {
             Some(live) => live,
             None => self.decide_live(),
         };
+        if let Some(time) = time {
+            self.align_frame(time);
+        }
         if let Some(inputs) = &inputs
             && verdict != Some(Verdict::Stray)
         {
@@ -98,7 +101,7 @@ impl MvpFusion {
         live: bool,
         traces: Option<Arc<PhysioTraceMeta>>,
     ) -> Result<(), glib::BoolError> {
-        let (result, hop, settle, latency, late, rate, base) = {
+        let (result, hop, settle, latency, late, rate, base, alignment) = {
             let mut state = self.state();
             state.stats.frames += 1;
             // Answers that a streaming thread waited for are in `result` already.
@@ -107,6 +110,10 @@ impl MvpFusion {
                 state.result = newest;
             }
             let late = state.worker.as_ref().is_some_and(|w| w.is_late());
+            let alignment = match (&state.result, own) {
+                (Some(_), Some(own)) => state.alignment_of(own, live),
+                _ => Vec::new(),
+            };
             (
                 state.result.clone(),
                 state.hop,
@@ -115,6 +122,7 @@ impl MvpFusion {
                 late,
                 state.rate(),
                 state.base(),
+                alignment,
             )
         };
         if let Some(traces) = traces {
@@ -133,7 +141,7 @@ impl MvpFusion {
             age = age.max(now.saturating_sub(end));
         }
         let stale = late || (live && age > settle + 3 * hop);
-        stamp.attach(buffer, ClockTime::from_nseconds(age), stale)?;
+        stamp.attach(buffer, ClockTime::from_nseconds(age), stale, &alignment)?;
         #[cfg(feature = "v1_24")]
         meta.attach_classification(buffer)?;
         Ok(())
@@ -148,7 +156,7 @@ impl MvpFusion {
         };
         // The rate counts from the segment's base on.
         let scaled = |t: u64, by: f64| match t.checked_sub(base) {
-            Some(since) if by != 1.0 => base + (since as f64 * by) as u64,
+            Some(since) if by != 1.0 => base + (since as f64 * by).round() as u64,
             _ => t,
         };
         // The units may be of an earlier frame, whose timestamp may have been a wrong one.
@@ -174,6 +182,7 @@ impl MvpFusion {
         };
         if let Some(choice) = choice {
             let face = &faces[choice.index];
+            self.state().alignment.face(face.time.nseconds());
             let mut video = inputs.video();
             if choice.changed {
                 video.change_face(face.time.nseconds());
@@ -210,7 +219,7 @@ impl MvpFusion {
     }
 
     /// The pipeline's running time while it plays, ns.
-    fn running_time(&self) -> Option<u64> {
+    pub(super) fn running_time(&self) -> Option<u64> {
         let obj = self.obj();
         // In PAUSED the clock goes on and running time does not.
         (obj.current_state() == gst::State::Playing)
@@ -234,6 +243,7 @@ impl MvpFusion {
                 let last = to / state.hop.max(1);
                 state.restart_windows(last);
                 state.video_time = to;
+                state.alignment.frames_go_back();
             }
             state.stats.jumps += u32::from(back || to - from > HOLE);
             let tell = (back || to - from > HOLE) && state.stats.jumps <= JUMPS_TOLD;
@@ -317,6 +327,7 @@ impl MvpFusion {
     }
 
     fn decide_live(&self) -> bool {
+        self.look_upstream();
         let sync = self.state().sync;
         let (live, why) = match sync {
             Sync::Live => (true, "the property says so".to_string()),
@@ -362,7 +373,12 @@ impl MvpFusion {
             };
             state.stats.skipped += skipped;
             state.last_hop = hop;
-            worker.submit(Job { hop, live: true });
+            let alignment = state.alignment_of(time, true);
+            worker.submit(Job {
+                hop,
+                live: true,
+                alignment,
+            });
             drop(state);
             if skipped > 0 {
                 gst::debug!(
@@ -422,7 +438,13 @@ impl MvpFusion {
             self.log_request(hop, time);
             // Under the lock: after a seek the job would be one of the new time line, and
             // close the grids before their samples come.
-            let ticket = worker.begin(Job { hop, live: false });
+            state.alignment_hop = hop;
+            let alignment = state.alignment_of(end, false);
+            let ticket = worker.begin(Job {
+                hop,
+                live: false,
+                alignment,
+            });
             drop(state);
             let answer = worker.answer(ticket);
             state = self.state();
@@ -496,7 +518,9 @@ impl MvpFusion {
                     common::log_segment(*CAT, &self.sinkpad, segment);
                     let mut state = self.state();
                     state.segment = Some(at_rate_1(segment));
-                    state.rate = segment.rate();
+                    state.rate = segment.rate() * segment.applied_rate();
+                    let (base, offset) = place_of(segment);
+                    state.alignment.segment(None, base, offset);
                     // A loop goes on after the end of its last round.
                     state.video_eos = false;
                 }
@@ -531,6 +555,7 @@ impl MvpFusion {
                 state.video_eos = !state.video_awaits_flush;
                 drop(state);
                 self.changed.notify_all();
+                self.align_end();
             }
             EventView::StreamStart(_) => {
                 let mut state = self.state();
@@ -576,6 +601,7 @@ impl MvpFusion {
             state.segment = None;
             state.video_time = 0;
             state.pace = Pace::default();
+            state.alignment.flush(None);
             state.restart_windows(0);
             (state.inputs.clone(), state.worker.clone())
         };

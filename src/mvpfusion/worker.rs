@@ -33,10 +33,12 @@ pub(super) struct Plan {
 }
 
 /// A request for the answer of hop `h`, whose window ends at `h` × hop length.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) hop: u64,
     pub(super) live: bool,
+    /// The newest sample of each modality less the time of the frame that asks, ns.
+    pub(super) alignment: Vec<(String, i64)>,
 }
 
 /// A result, as metadata and as a prepared stamp for the frames.
@@ -116,7 +118,7 @@ impl Task for Fusion {
                 if job.live {
                     self.mind_pace(answer.took);
                 }
-                self.result(&answer, job.live).map(Some)
+                self.result(&answer, job).map(Some)
             }
             Err(Error::Onnx(onnx::Error::Cancelled { .. })) => Ok(None),
             Err(e) => {
@@ -186,7 +188,7 @@ impl Fusion {
         }
     }
 
-    fn result(&self, answer: &Answer, live: bool) -> Result<Answered, Stop> {
+    fn result(&self, answer: &Answer, job: Job) -> Result<Answered, Stop> {
         let meta = EmotionMeta {
             valence: answer.valence,
             arousal: answer.arousal,
@@ -200,12 +202,13 @@ impl Fusion {
             window_end: ClockTime::from_nseconds(answer.window_end),
             age: ClockTime::ZERO,
             modalities: answer.modalities.clone(),
+            alignment: job.alignment,
             sequence: self.sequence,
             model: self.title.clone(),
             trained: self.estimator.bundle().trained(),
             provider: self.estimator.network().active_provider().to_string(),
             // With a measured time two runs over the same data would differ.
-            inference_time: match live {
+            inference_time: match job.live {
                 true => ClockTime::from_nseconds(answer.took.as_nanos() as u64),
                 false => ClockTime::ZERO,
             },

@@ -45,8 +45,28 @@ pub(crate) fn launch(line: &str) -> gst::Pipeline {
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     pub(crate) results: Vec<gst::Structure>,
+    /// Other element messages.
+    pub(crate) messages: Vec<gst::Structure>,
     pub(crate) warnings: Vec<String>,
     pub(crate) error: Option<String>,
+    /// Of the element `f`, at the end of [`play`].
+    pub(crate) stats: Option<gst::Structure>,
+}
+
+impl Run {
+    /// Of the last result.
+    pub(crate) fn coverage(&self, signal: &str) -> f64 {
+        let last = self.results.last().expect("results");
+        last.get(format!("coverage-{signal}")).expect("coverage")
+    }
+
+    #[track_caller]
+    pub(crate) fn fails_with(&self, wants: &[&str]) {
+        let error = self.error.as_deref().expect("an error");
+        for want in wants {
+            assert!(error.contains(want), "'{want}' is not in: {error}");
+        }
+    }
 }
 
 pub(crate) fn follow(pipeline: &gst::Pipeline) -> Run {
@@ -64,11 +84,11 @@ pub(crate) fn follow(pipeline: &gst::Pipeline) -> Run {
                 break;
             }
             MessageView::Warning(w) => run.warnings.push(w.error().to_string()),
-            MessageView::Element(e) => {
-                if let Some(s) = e.structure().filter(|s| s.name() == "mvp-emotion") {
-                    run.results.push(s.to_owned());
-                }
-            }
+            MessageView::Element(e) => match e.structure() {
+                Some(s) if s.name() == "mvp-emotion" => run.results.push(s.to_owned()),
+                Some(s) => run.messages.push(s.to_owned()),
+                None => {}
+            },
             _ => {}
         }
     }
@@ -78,7 +98,8 @@ pub(crate) fn follow(pipeline: &gst::Pipeline) -> Run {
 pub(crate) fn play(pipeline: &gst::Pipeline) -> Run {
     // A refused state change posts its reason; that is what `follow` reports.
     let _ = pipeline.set_state(gst::State::Playing);
-    let run = follow(pipeline);
+    let mut run = follow(pipeline);
+    run.stats = pipeline.by_name("f").map(|f| f.property("stats"));
     pipeline.set_state(gst::State::Null).expect("null");
     run
 }
