@@ -102,6 +102,35 @@ fn a_small_manifest_cannot_ask_for_all_memory() {
 }
 
 #[test]
+fn a_hostile_text_is_told_by_field() {
+    let long = "a".repeat(2000);
+    for (from, to, wants) in [
+        (
+            "unknown = \"",
+            "unknown = \"\\u0000",
+            &["outputs.labels.unknown", "\\u{0}"][..],
+        ),
+        (
+            "name = \"eda\"",
+            "name = \"e\\nda\"",
+            &["signal[0].name", "\\u{a}"],
+        ),
+        (
+            "version = \"",
+            &format!("version = \"{long}"),
+            &["version", "1000 bytes", "20"],
+        ),
+    ] {
+        let text = manifest();
+        assert!(text.contains(from), "{from}");
+        let error = open(&text.replacen(from, to, 1));
+        for want in wants.iter().chain(&["mvp.toml"]) {
+            assert!(error.contains(want), "'{want}' is not in: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_hostile_number_is_told_by_field_with_expected_and_found() {
     for (from, to, wants) in [
         (

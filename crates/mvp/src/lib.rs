@@ -68,6 +68,7 @@ mod error;
 mod estimator;
 mod inputs;
 mod network;
+mod texts;
 
 pub use bundle::{
     Bundle, Calibration, EncoderSpec, FusionSpec, GraphFile, InputSpecs, Labels, MANIFEST,
