@@ -146,9 +146,10 @@ const MODELS_VARIABLE: &str = "GSTMVP_MODELS";
 /// The directory of a kind of models (`subdir`: `face`, `default`, ...).
 ///
 /// `explicit`, the element's property, is taken as it is. Otherwise the first of these
-/// that holds the file `marker`: `$GSTMVP_MODELS/subdir`, `models/subdir` here, beside
-/// the plugin, in the source tree that the plugin was built in, in the share directory of
-/// the prefix that it was installed to.
+/// that holds the file `marker`: `$GSTMVP_MODELS/subdir`, `models/subdir` beside the plugin, in
+/// the source tree that the plugin was built in, in the share directory of the prefix that it
+/// was installed to. Never in the current directory: a recording that somebody opens may have a
+/// stranger's models beside it.
 ///
 /// # Errors
 /// A text that names the directories that were searched, and what to do.
@@ -171,10 +172,12 @@ pub(crate) fn find_model_dir(
     if let Some(root) = std::env::var_os(MODELS_VARIABLE).filter(|v| !v.is_empty()) {
         places.push(Path::new(&root).join(subdir));
     }
-    places.push(models.clone());
     if let Some(own) = own_directory() {
         places.push(own.join(&models));
-        places.push(own.join("../..").join(&models));
+        // target/debug, and target/debug/deps for what links the crate.
+        for up in ["../..", "../../.."] {
+            places.push(own.join(up).join(&models));
+        }
         // gstreamer-1.0 may lie in lib or in lib/<architecture>.
         for up in ["..", "../..", "../../.."] {
             places.push(own.join(up).join("share/gst-plugin-mvp").join(&models));

@@ -2,67 +2,17 @@
 //! A manifest is a file from somebody else: whatever its numbers are, it is refused or its
 //! buffers stay within what docs/bundle.md says.
 
+#[path = "hostile_support/memory.rs"]
+mod memory;
+
+use memory::most;
 use mvp::{Bundle, Inputs};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 const BUDGET: u64 = 256_000_000;
-
-thread_local! {
-    static HELD: Cell<i64> = const { Cell::new(0) };
-    static MOST: Cell<i64> = const { Cell::new(0) };
-}
-
-/// Counts what each thread holds.
-struct Counting;
-
-fn count(change: i64) {
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + change);
-        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
-    });
-}
-
-// SAFETY: every call is the system allocator's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller keeps the allocator's rules, which are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller keeps the allocator's rules, which are the same.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: the caller keeps the allocator's rules, which are the same.
-        unsafe { System.dealloc(place, layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as i64 - layout.size() as i64);
-        // SAFETY: the caller keeps the allocator's rules, which are the same.
-        unsafe { System.realloc(place, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// What `f` gives, and the most that it held at one time.
-fn most<T>(f: impl FnOnce() -> T) -> (T, u64) {
-    let before = HELD.get();
-    MOST.set(before);
-    let value = f();
-    (value, (MOST.get() - before).max(0) as u64)
-}
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fixture")
@@ -148,6 +98,35 @@ fn a_small_manifest_cannot_ask_for_all_memory() {
         "found ",
     ] {
         assert!(error.contains(want), "'{want}' is not in: {error}");
+    }
+}
+
+#[test]
+fn a_hostile_text_is_told_by_field() {
+    let long = "a".repeat(2000);
+    for (from, to, wants) in [
+        (
+            "unknown = \"",
+            "unknown = \"\\u0000",
+            &["outputs.labels.unknown", "\\u{0}"][..],
+        ),
+        (
+            "name = \"eda\"",
+            "name = \"e\\nda\"",
+            &["signal[0].name", "\\u{a}"],
+        ),
+        (
+            "version = \"",
+            &format!("version = \"{long}"),
+            &["version", "1000 bytes", "20"],
+        ),
+    ] {
+        let text = manifest();
+        assert!(text.contains(from), "{from}");
+        let error = open(&text.replacen(from, to, 1));
+        for want in wants.iter().chain(&["mvp.toml"]) {
+            assert!(error.contains(want), "'{want}' is not in: {error}");
+        }
     }
 }
 

@@ -3,18 +3,14 @@
 
 #[path = "xdf_support/outcome.rs"]
 mod outcome;
+#[path = "xdf_support/spoil.rs"]
+mod spoil;
 mod xdf_support;
 
-use proptest::{
-    prelude::Rng,
-    test_runner::{RngAlgorithm, TestRng},
-};
+use spoil::{corpus, everything, seeds};
 use stream_info::Format;
 use xdf::{Error, Event, Parser, Values};
 use xdf_support::{BOUNDARY, Sample, Xdf};
-
-/// Recordings that are spoiled at random; a few seconds.
-const ROUNDS: usize = 30_000;
 
 /// All events, the recording fed in pieces of `piece` bytes.
 fn events(bytes: &[u8], piece: usize) -> Result<Vec<Event>, Error> {
@@ -59,41 +55,6 @@ fn damages(events: &[Event]) -> Vec<String> {
             _ => None,
         })
         .collect()
-}
-
-/// Every kind of chunk and format, lengths of `width` bytes.
-fn everything(width: u8) -> Xdf {
-    let mut x = Xdf::new();
-    x.width = width;
-    let formats = ["int8", "int16", "int32", "int64", "float32", "double64"];
-    for (i, format) in formats.iter().enumerate() {
-        x.stream(i as u32, format, 2, format, 10.0);
-    }
-    x.stream(9, "words", 2, "string", 0.0);
-    for (i, size) in [1, 2, 4, 8, 4, 8].into_iter().enumerate() {
-        let value = |k: u8| Sample::Bytes((0..2 * size).map(|b| b as u8 * 3 + k).collect());
-        x.samples(
-            i as u32,
-            &[
-                (Some(100.0), value(0)),
-                (None, value(50)),
-                (Some(100.5), value(100)),
-            ],
-        );
-        x.offset(i as u32, 100.0, 0.25 + i as f64);
-    }
-    x.samples(
-        9,
-        &[
-            (Some(1.0), Sample::Texts(&["a", "Ünï"])),
-            (Some(2.5), Sample::Texts(&["", &"long ".repeat(100)])),
-        ],
-    );
-    x.boundary();
-    x.chunk(77, b"of a later version");
-    x.samples(0, &[(None, Sample::Bytes(vec![1, 2]))]);
-    x.footer(9, 2);
-    x
 }
 
 #[test]
@@ -324,12 +285,6 @@ fn reading_begins_again_at_a_mark() {
     assert_eq!(again, all[12..]);
 }
 
-/// What the fuzz target starts from, and what it found: `cargo test --test xdf -- --ignored`
-/// writes the seeds.
-fn corpus() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/xdf")
-}
-
 #[test]
 #[ignore = "writes files into the source tree"]
 fn write_the_seeds_of_the_corpus() {
@@ -352,25 +307,6 @@ fn write_the_seeds_of_the_corpus() {
     write("empty", &Xdf::new().bytes);
 }
 
-/// The seeds and findings of the fuzz target: the size of the pieces, and the bytes.
-fn seeds() -> Vec<(usize, Vec<u8>)> {
-    // Without the fuzz directory (a published crate) there is nothing to read.
-    let mut paths: Vec<_> = std::fs::read_dir(corpus())
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .filter_map(|path| {
-            let bytes = std::fs::read(path).expect("readable");
-            let (&piece, data) = bytes.split_first()?;
-            Some((usize::from(piece) + 1, data.to_vec()))
-        })
-        .collect()
-}
-
 #[test]
 fn the_corpus_is_read() {
     let seeds = seeds();
@@ -379,51 +315,4 @@ fn the_corpus_is_read() {
         outcome::check(data, || *piece);
     }
     println!("{} files", seeds.len());
-}
-
-/// Spoils a recording in some places: overwrites, inserts, cuts out, repeats, cuts off.
-fn spoil(bytes: &mut Vec<u8>, random: &mut impl FnMut(usize) -> usize) {
-    // Values that lengths and counts go wrong with.
-    const ODD: [u8; 8] = [0, 1, 2, 4, 8, 127, 128, 255];
-    for _ in 0..1 + random(5) {
-        let at = random(bytes.len() + 1);
-        let end = (at + 1 + random(40)).min(bytes.len());
-        match random(7) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << random(8),
-            1 if at < bytes.len() => bytes[at] = ODD[random(ODD.len())],
-            2 => drop(bytes.splice(at..at, (at..end).map(|_| random(256) as u8))),
-            3 => drop(bytes.drain(at..end)),
-            4 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
-            5 => bytes[at..end].fill(ODD[random(ODD.len())]),
-            // Seldom: little is left to read.
-            6 if random(4) == 0 => bytes.truncate(at),
-            _ => (),
-        }
-    }
-}
-
-#[test]
-fn random_damage_neither_panics_nor_depends_on_the_pieces() {
-    let mut files: Vec<_> = seeds().into_iter().map(|(_, data)| data).collect();
-    files.extend([1, 4, 8].map(|width| everything(width).bytes));
-    // The same damage in every run.
-    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut random = |n: usize| (rng.next_u64() % n as u64) as usize;
-    let mut read = 0;
-    for round in 0..ROUNDS {
-        let mut bytes = files[round % files.len()].clone();
-        spoil(&mut bytes, &mut random);
-        let most = [1, 7, 40, 500, 4000][random(5)];
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            read += outcome::check(&bytes, || 1 + random(most));
-        }));
-        if let Err(panic) = told {
-            let at = std::env::temp_dir().join("xdf-finding");
-            std::fs::write(&at, [&[15], &bytes[..]].concat()).expect("write");
-            eprintln!("round {round}; the recording is {}", at.display());
-            std::panic::resume_unwind(panic);
-        }
-    }
-    // Damage is not all that was read.
-    assert!(read > 5 * ROUNDS, "{read}");
 }

@@ -168,3 +168,55 @@ fn a_seek_that_cannot_be_followed_changes_nothing() {
         whole.floats()[whole.floats().len() - 900..]
     );
 }
+
+/// A seek holds the state lock of the sink that it goes through; the handler wants it.
+#[test]
+fn a_seek_while_pads_are_linked_ends() {
+    lsl_support::init();
+    let path = file(&session(3));
+    let line = format!(
+        "filesrc location={} ! xdfdemux name=x",
+        path.path().display()
+    );
+    let pipeline = gst::parse::launch(&line)
+        .expect("a pipeline")
+        .downcast::<gst::Pipeline>()
+        .expect("a pipeline");
+    let (done, sought) = std::sync::mpsc::channel();
+    let (weak, seeks) = (pipeline.downgrade(), std::sync::Mutex::new(Some(done)));
+    pipeline
+        .by_name("x")
+        .expect("x")
+        .connect_pad_added(move |_, pad| {
+            let Some(pipeline) = weak.upgrade() else {
+                return;
+            };
+            let bin = gst::parse::bin_from_description(SINK, true).expect("a sink");
+            pipeline.add(&bin).expect("add");
+            pad.link(&bin.static_pad("sink").expect("sink"))
+                .expect("link");
+            bin.set_state(gst::State::Paused).expect("paused");
+            if let Some(done) = seeks.lock().expect("once").take() {
+                let pipeline = pipeline.clone();
+                std::thread::spawn(move || {
+                    let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+                    let told = pipeline.seek_simple(flags, gst::ClockTime::SECOND);
+                    let _ = done.send(told.is_ok());
+                });
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            bin.sync_state_with_parent().expect("state");
+        });
+    pipeline
+        .set_state(gst::State::Playing)
+        .expect("playing begins");
+    let told = sought.recv_timeout(Duration::from_secs(10));
+    assert!(told.is_ok(), "the seek and the handler wait for each other");
+    let bus = pipeline.bus().expect("bus");
+    let message = bus.timed_pop_filtered(
+        gst::ClockTime::from_seconds(10),
+        &[gst::MessageType::Eos, gst::MessageType::Error],
+    );
+    assert!(message.is_some_and(|m| m.type_() == gst::MessageType::Eos));
+    pipeline.set_state(gst::State::Null).expect("null");
+}

@@ -126,7 +126,7 @@ fn analysis_properties() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("model")
             .nick("Model directory")
-            .blurb("Directory of the face models (unset = look for models/face in $GSTMVP_MODELS, here and beside the plugin)")
+            .blurb("Directory of the face models (unset = look for models/face in $GSTMVP_MODELS, beside the plugin and where it was installed)")
             .mutable_ready()
             .build(),
         gst::ParamSpecFraction::builder("rate")

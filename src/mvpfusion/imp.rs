@@ -374,7 +374,7 @@ impl ObjectImpl for MvpFusion {
             vec![
                 glib::ParamSpecString::builder("model")
                     .nick("Model")
-                    .blurb("Directory of the model bundle (mvp.toml and its files); unset: models/default here, beside the plugin or where it was installed")
+                    .blurb("Directory of the model bundle (mvp.toml and its files); unset: default in $GSTMVP_MODELS, models/default beside the plugin or where it was installed")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecEnum::builder::<ExecutionProvider>("execution-provider")

@@ -2,7 +2,9 @@
 //! What a recording reads as, in a form that does not depend on the pieces it was fed in.
 //! The tests and the fuzz target share it.
 
-use xdf::{Causal, Corrector, Error, Event, Parser, Values};
+use std::collections::HashMap;
+use std::sync::Arc;
+use xdf::{Causal, Corrector, Error, Event, Examiner, Offset, Parser, Placer, Values};
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Item {
@@ -109,5 +111,60 @@ pub(crate) fn check(data: &[u8], mut piece: impl FnMut() -> usize) -> usize {
             }
         }
     }
+    examine(&whole.0);
     whole.0.len()
+}
+
+/// Looks through the timestamps of every stream, as the demuxer does, and places each.
+///
+/// # Panics
+/// When the look does, or when a placed timestamp is no number.
+fn examine(items: &[Item]) {
+    let mut offsets = HashMap::<u32, Vec<Offset>>::new();
+    for item in items {
+        if let Item::Other(Event::Offset(id, offset)) = item {
+            offsets.entry(*id).or_default().push(*offset);
+        }
+    }
+    let times = || offsets.values().flatten().map(|o| o.time + o.value);
+    let span = times().reduce(f64::min).zip(times().reduce(f64::max));
+    let mut looks = HashMap::new();
+    let mut stamps = HashMap::<u32, Vec<f64>>::new();
+    for item in items {
+        match item {
+            Item::Other(Event::Stream(id, header)) => {
+                let rate = header.description.rate;
+                let interval = rate.is_regular().then(|| 1.0 / rate.hz());
+                let corrector = offsets.get(id).map(|o| Corrector::new(o));
+                let corrector = corrector.unwrap_or_default();
+                looks.insert(*id, Examiner::new(interval, corrector, span));
+                stamps.remove(id);
+            }
+            Item::Other(Event::Offset(id, offset)) => {
+                for (other, look) in &mut looks {
+                    look.mark(*offset, other == id);
+                }
+            }
+            Item::Samples { id, stamps: s, .. } => {
+                let Some(look) = looks.get_mut(id) else {
+                    continue;
+                };
+                for stamp in s.iter().map(|s| f64::from_bits(*s)) {
+                    look.push(stamp);
+                    stamps.entry(*id).or_default().push(stamp);
+                }
+            }
+            Item::Other(_) => {}
+        }
+    }
+    for (id, look) in looks {
+        let examined = Arc::new(look.finish());
+        let mut placer = Placer::new(examined.clone());
+        for stamp in stamps.remove(&id).unwrap_or_default() {
+            if let Some(stamp) = placer.take(stamp) {
+                assert!(stamp.is_finite(), "{examined:?}");
+                let _ = placer.time(stamp);
+            }
+        }
+    }
 }

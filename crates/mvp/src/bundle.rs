@@ -3,7 +3,7 @@
 //!
 //! `docs/bundle.md` describes the format for people who make one.
 
-use super::{Error, Known, Labels};
+use super::{Error, Known, Labels, texts};
 use conditioning::{GridRing, SignalSpec, TokenRing, UnitsSpec, nanoseconds, share};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -286,8 +286,10 @@ impl Bundle {
             .and_then(|b| {
                 String::from_utf8(b).map_err(|_| error(format!("{MANIFEST} is not UTF-8 text")))
             })?;
-        let manifest: Manifest = toml::from_str(&text)
-            .map_err(|e| error(format!("{MANIFEST}: {}", e.to_string().trim())))?;
+        let unread = |e: toml::de::Error| error(format!("{MANIFEST}: {}", e.to_string().trim()));
+        let manifest: Manifest = toml::from_str(&text).map_err(unread)?;
+        let texts = toml::Value::Table(toml::from_str(&text).map_err(unread)?);
+        texts::check("", &texts).map_err(|e| error(format!("{MANIFEST}: {e}")))?;
         let invalid = |reason: String| error(format!("{MANIFEST}: {reason}"));
         manifest.check().map_err(invalid)?;
         read(directory, &manifest.card, MAX_MANIFEST).map_err(error)?;

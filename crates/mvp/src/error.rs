@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A bundle or manifest cannot be read, or does not fit the format.
-    #[error("bundle {path}: {reason}")]
+    #[error("bundle {path}: {}", onnx::brief(reason))]
     Bundle {
         /// The bundle's directory, or the manifest.
         path: PathBuf,

@@ -68,6 +68,7 @@ mod error;
 mod estimator;
 mod inputs;
 mod network;
+mod texts;
 mod words;
 
 pub use bundle::{

@@ -1,6 +1,21 @@
 // SPDX-License-Identifier: MPL-2.0
 use std::path::PathBuf;
 
+/// A text that quotes a file of somebody else, for a message: without NUL, which no string of C
+/// holds, and of a text of more than 700 characters the beginning and the end.
+pub fn brief(text: &str) -> String {
+    const MOST: usize = 700;
+    const END: usize = 250;
+    let text = text.replace('\0', "\u{FFFD}");
+    let all = text.chars().count();
+    if all <= MOST {
+        return text;
+    }
+    let begin: String = text.chars().take(MOST - END - 50).collect();
+    let end: String = text.chars().skip(all - END).collect();
+    format!("{begin} … ({} bytes) … {end}", text.len())
+}
+
 /// What can go wrong between a graph and its outputs. Every text names the
 /// input, what was expected of it and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,7 +60,7 @@ pub enum Error {
         reason: String,
     },
     /// ONNX Runtime refuses the graph.
-    #[error("{model}: ONNX Runtime refuses the graph: {reason}")]
+    #[error("{model}: ONNX Runtime refuses the graph: {}", brief(reason))]
     Graph {
         /// The name of the graph's source.
         model: String,
@@ -53,7 +68,11 @@ pub enum Error {
         reason: String,
     },
     /// An input or output is not what the plugin needs.
-    #[error("{model}: {role} {what}: expected {expected}, found {found}")]
+    #[error(
+        "{model}: {role} {}: expected {expected}, found {}",
+        brief(what),
+        brief(found)
+    )]
     Contract {
         /// The name of the graph's source.
         model: String,
@@ -67,7 +86,7 @@ pub enum Error {
         found: String,
     },
     /// The graph failed while it ran.
-    #[error("{model}: run failed: {reason}")]
+    #[error("{model}: run failed: {}", brief(reason))]
     Run {
         /// The name of the graph's source.
         model: String,
@@ -80,4 +99,29 @@ pub enum Error {
         /// The name of the graph's source.
         model: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::brief;
+
+    #[test]
+    fn a_message_is_short_and_holds_no_nul() {
+        assert_eq!(brief("a\0b"), "a\u{FFFD}b");
+        for length in [0, 1, 399, 400, 650, 700] {
+            let text = "ä".repeat(length);
+            assert_eq!(brief(&text), text, "{length}");
+        }
+        let text = format!("begin {} end", "ä\0".repeat(20_000));
+        let told = brief(&text);
+        assert!(
+            told.starts_with("begin ä") && told.ends_with(" end"),
+            "{told}"
+        );
+        assert!(
+            told.len() < 3000 && told.contains("bytes"),
+            "{}",
+            told.len()
+        );
+    }
 }

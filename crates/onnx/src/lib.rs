@@ -44,7 +44,7 @@ mod runtime;
 mod session;
 
 pub use control::{Control, Doing, Step};
-pub use error::Error;
+pub use error::{Error, brief};
 pub use onnx_scan::self_contained;
 pub use runtime::{Level, Runtime, set_log};
 pub use session::{ModelSource, Session, SessionOptions, Tensor, TensorSpec, sha256};

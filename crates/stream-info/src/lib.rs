@@ -30,3 +30,4 @@ mod xml;
 pub use description::{Description, MAX_CHANNELS, describe, shortened};
 pub use format::Format;
 pub use rate::Rate;
+pub use xml::readable;

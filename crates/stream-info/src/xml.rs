@@ -83,7 +83,7 @@ impl Element {
             return Err("a tag without a name".into());
         }
         Ok(Self {
-            name: String::from_utf8_lossy(name).into_owned(),
+            name: readable(name),
             ..Self::default()
         })
     }
@@ -103,9 +103,15 @@ impl Element {
     }
 }
 
+/// The text of a file or a peer. What is no UTF-8 becomes U+FFFD, and so does NUL: XML does not
+/// allow it, and no string of C can hold it.
+pub fn readable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).replace('\0', "\u{FFFD}")
+}
+
 fn append(open: &mut [Element], text: &[u8]) {
     if let Some(last) = open.last_mut() {
-        last.text.push_str(&String::from_utf8_lossy(text));
+        last.text.push_str(&readable(text));
     }
 }
 
@@ -122,6 +128,7 @@ mod tests {
             ("&#xffffffff;", "&#xffffffff;"),
             ("<![CDATA[1 < 2]]> x", "1 < 2 x"),
             ("<!-- no -->yes<?no?>", "yes"),
+            ("a\0b &#0; &#x0;", "a\u{FFFD}b &#0; &#x0;"),
         ] {
             let root = Element::parse(&format!("<i><v>{text}</v></i>")).expect(text);
             assert_eq!(root.value("v"), read, "{text}");

@@ -559,7 +559,7 @@ impl Parser {
             return Ok(None);
         }
         let content = c.take(left as usize)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text = stream_info::readable;
         let id = content
             .first_chunk::<4>()
             .map(|b| u32::from_le_bytes(*b))

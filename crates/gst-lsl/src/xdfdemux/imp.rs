@@ -195,6 +195,8 @@ impl Session {
 pub(super) struct Info {
     /// ns; known in pull mode.
     pub(super) duration: Option<u64>,
+    /// In pull mode: all pads are there.
+    pub(super) begun: bool,
     /// The last seek, and whether it was followed.
     pub(super) seek: Option<(gst::Seqnum, bool)>,
 }

@@ -22,6 +22,9 @@ impl AsRef<[u8]> for Bytes {
     }
 }
 
+/// How long a seek waits for the pads.
+const PADS: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl XdfDemux {
     /// One turn of the task.
     pub(super) fn turn(&self) {
@@ -169,6 +172,7 @@ impl XdfDemux {
         if !session.streams.is_empty() {
             self.obj().no_more_pads();
         }
+        lock(&self.info).begun = true;
         Ok(())
     }
 
@@ -275,6 +279,15 @@ impl XdfDemux {
             gst::debug!(CAT, imp = self, "a seek to {start:?} that ends at {stop:?}");
             return false;
         }
+        if !self.wait_for_pads() {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "a seek is refused: the application is still linking the pads; seek after \
+                 no-more-pads, or in PAUSED"
+            );
+            return false;
+        }
         let flush = flags.contains(gst::SeekFlags::FLUSH);
         let seqnum = seek.seqnum();
         // A seek without a flush may wait for a sink at the stream lock, and it is a flush
@@ -348,6 +361,20 @@ impl XdfDemux {
         let done = done == Ok(true) && started;
         lock(&self.info).seek = Some((seqnum, done));
         done
+    }
+
+    /// Whether all pads are there, or are within a second. A seek holds the state locks of the
+    /// elements that it went through, and a handler of `pad-added` takes them: who waits for it
+    /// with these locks held waits for ever.
+    fn wait_for_pads(&self) -> bool {
+        let begun = std::time::Instant::now();
+        while !lock(&self.info).begun {
+            if begun.elapsed() > PADS {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        true
     }
 
     /// How far the streams were sent, for the running time after a seek without flush.
