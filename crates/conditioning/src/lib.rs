@@ -56,6 +56,9 @@
 
 mod checks;
 mod conditioner;
+// Used once there are beats to make intervals of.
+#[allow(dead_code)]
+mod features;
 mod filter;
 mod normalise;
 mod pulse;
