@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The type of the physiology pads: what a user may say of what comes to one.
 
+use crate::physio::Wish;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_common::lock;
 use std::sync::{LazyLock, Mutex};
-
-/// What the user says of a pad's stream.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Wish {
-    /// Label or index.
-    pub(super) channel: Option<String>,
-    pub(super) force: bool,
-}
 
 #[derive(Default)]
 pub struct RequestPad {

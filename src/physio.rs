@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Caps of the physiology pads, and samples from the bytes of a buffer.
+//! Caps of streams of physiology, and samples from the bytes of a buffer.
 
 use super::declared::{self, Declared};
-use super::request_pad::Wish;
+
+/// What the user says of a sensor's stream.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Wish {
+    /// Label or index.
+    pub(super) channel: Option<String>,
+    pub(super) force: bool,
+}
 
 /// The sample format of a physiology stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
