@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
+mod beats;
 mod checks;
 mod conditioner;
 // Used once there are beats to make intervals of.
@@ -67,6 +68,7 @@ mod ring;
 mod tokens;
 mod units;
 
+pub use beats::{Beat, BeatDetector, HeartRate, HeartSignal};
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use filter::FilterSpec;
