@@ -13,6 +13,8 @@
 //! [`UnitsGrid`] does step 4 for face units. [`GridRing`] and [`TokenRing`] keep the newest grid
 //! points and the newest tokens of an encoder.
 //!
+//! [`quality`] says how good the samples are, 0 to 1, and why.
+//!
 //! All of it is causal: a point depends on no sample later than the first one at or after it, which
 //! the interpolation needs. Training and the live elements use this code, so that a network is
 //! given what it has learned from.
@@ -63,6 +65,7 @@ mod features;
 mod filter;
 mod normalise;
 mod pulse;
+pub mod quality;
 mod resample;
 mod ring;
 mod tokens;
