@@ -59,9 +59,7 @@
 mod beats;
 mod checks;
 mod conditioner;
-// Used once there are beats to make intervals of.
-#[allow(dead_code)]
-mod features;
+pub mod features;
 mod filter;
 mod normalise;
 mod pulse;

@@ -34,35 +34,61 @@ pub(crate) fn taper(points: &mut [Point]) {
     }
 }
 
-/// The normalised periodogram of Lomb (1976) and Scargle (1982) at `frequency` (Hz), without the
-/// division by the variance.
-pub(crate) fn power(points: &[Point], frequency: f64) -> f64 {
-    let omega = std::f64::consts::TAU * frequency;
+/// For each point: cosine and sine at the frequency in hand, and of the turn from one frequency
+/// to the next.
+pub(crate) type Turns = Vec<[f64; 4]>;
+
+/// The normalised periodogram of Lomb (1976) and Scargle (1982), without the division by the
+/// variance, at `count` frequencies from `from` on in steps of `step` (Hz). `turns` is working
+/// memory. Calls `out` with each frequency and its power.
+pub(crate) fn scan(
+    points: &[Point],
+    turns: &mut Turns,
+    (from, step, count): (f64, f64, usize),
+    mut out: impl FnMut(f64, f64),
+) {
     let origin = points.first().map_or(0.0, |p| p.0);
-    let (mut c, mut s, mut cc, mut ss, mut cs) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for (t, x) in points {
-        let (sin, cos) = (omega * (t - origin)).sin_cos();
-        c += x * cos;
-        s += x * sin;
-        cc += cos * cos;
-        ss += sin * sin;
-        cs += cos * sin;
+    turns.clear();
+    turns.extend(points.iter().map(|(t, _)| {
+        let angle = |f: f64| (std::f64::consts::TAU * f * (t - origin)).sin_cos();
+        let ((sin, cos), (turn_sin, turn_cos)) = (angle(from), angle(step));
+        [cos, sin, turn_cos, turn_sin]
+    }));
+    for k in 0..count {
+        let (mut c, mut s, mut cc, mut ss, mut cs) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for ((_, x), turn) in points.iter().zip(turns.iter_mut()) {
+            let [cos, sin, turn_cos, turn_sin] = *turn;
+            c += x * cos;
+            s += x * sin;
+            cc += cos * cos;
+            ss += sin * sin;
+            cs += cos * sin;
+            turn[0] = cos * turn_cos - sin * turn_sin;
+            turn[1] = sin * turn_cos + cos * turn_sin;
+        }
+        // The shift in time that makes sine and cosine orthogonal, applied to the sums.
+        let (sin, cos) = (0.5 * (2.0 * cs).atan2(cc - ss)).sin_cos();
+        let shifted_c = c * cos + s * sin;
+        let shifted_s = s * cos - c * sin;
+        let norm_c = cc * cos * cos + 2.0 * cs * cos * sin + ss * sin * sin;
+        let norm_s = ss * cos * cos - 2.0 * cs * cos * sin + cc * sin * sin;
+        let part = |sum: f64, norm: f64| if norm > 1e-9 { sum * sum / norm } else { 0.0 };
+        let power = 0.5 * (part(shifted_c, norm_c) + part(shifted_s, norm_s));
+        out(from + k as f64 * step, power);
     }
-    // The shift in time that makes sine and cosine orthogonal, applied to the sums.
-    let (sin, cos) = (0.5 * (2.0 * cs).atan2(cc - ss)).sin_cos();
-    let shifted_c = c * cos + s * sin;
-    let shifted_s = s * cos - c * sin;
-    let norm_c = cc * cos * cos + 2.0 * cs * cos * sin + ss * sin * sin;
-    let norm_s = ss * cos * cos - 2.0 * cs * cos * sin + cc * sin * sin;
-    let part = |sum: f64, norm: f64| if norm > 1e-9 { sum * sum / norm } else { 0.0 };
-    0.5 * (part(shifted_c, norm_c) + part(shifted_s, norm_s))
 }
 
 /// Sum of the power from `low` up to `high` (Hz), in steps of `step`.
-pub(crate) fn band(points: &[Point], low: f64, high: f64, step: f64) -> f64 {
+pub(crate) fn band(points: &[Point], turns: &mut Turns, low: f64, high: f64, step: f64) -> f64 {
     let steps = ((high - low) / step).round() as usize;
-    let at = |i: usize| low + (i as f64 + 0.5) * step;
-    (0..steps).map(|i| power(points, at(i))).sum()
+    let mut sum = 0.0;
+    scan(
+        points,
+        turns,
+        (low + 0.5 * step, step, steps),
+        |_, power| sum += power,
+    );
+    sum
 }
 
 #[cfg(test)]
@@ -81,13 +107,22 @@ mod tests {
             })
             .collect();
         taper(&mut points);
-        let best = (20..200)
-            .map(|k| f64::from(k) * 0.002)
-            .max_by(|a, b| power(&points, *a).total_cmp(&power(&points, *b)));
-        assert!(best.is_some_and(|b| (b - 0.23).abs() < 0.003), "{best:?}");
+        let mut turns = Turns::new();
+        let (mut best, mut highest) = (0.0, 0.0);
+        scan(
+            &points,
+            &mut turns,
+            (0.04, 0.002, 180),
+            |frequency, power| {
+                if power > highest {
+                    (best, highest) = (frequency, power);
+                }
+            },
+        );
+        assert!((best - 0.23f64).abs() < 0.003, "{best}");
         let (low, high) = (
-            band(&points, 0.04, 0.15, 0.002),
-            band(&points, 0.15, 0.4, 0.002),
+            band(&points, &mut turns, 0.04, 0.15, 0.002),
+            band(&points, &mut turns, 0.15, 0.4, 0.002),
         );
         assert!(low < 0.01 * high, "{low} of {high}");
     }
@@ -97,7 +132,7 @@ mod tests {
         for n in 0..4 {
             let mut points: Vec<Point> = (0..n).map(|_| (3.0, 1.0)).collect();
             taper(&mut points);
-            assert!(band(&points, 0.04, 0.4, 0.01).is_finite());
+            assert!(band(&points, &mut Turns::new(), 0.04, 0.4, 0.01).is_finite());
         }
     }
 }

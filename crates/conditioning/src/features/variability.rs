@@ -2,7 +2,7 @@
 //! Heart rate variability of the last five minutes.
 
 use super::intervals::{Intervals, WINDOW, seconds_since};
-use super::spectrum::{self, Point};
+use super::spectrum::{self, Point, Turns};
 
 /// Seconds of normal intervals that a value needs. RMSSD, pNN50 and SDNN: shortest length that
 /// agrees with five minutes (Baek 2015; Shaffer and Ginsberg 2017). LF/HF: the two minutes
@@ -38,6 +38,7 @@ pub(crate) struct Values {
 #[derive(Debug, Clone)]
 pub(crate) struct Variability {
     points: Vec<Point>,
+    turns: Turns,
     /// When the ratio was computed (ns), and the ratio.
     lf_hf: Option<(u64, Option<f64>)>,
 }
@@ -46,6 +47,7 @@ impl Variability {
     pub(crate) fn new() -> Self {
         Self {
             points: Vec::with_capacity((WINDOW / 0.3) as usize + 1),
+            turns: Turns::with_capacity((WINDOW / 0.3) as usize + 1),
             lf_hf: None,
         }
     }
@@ -119,9 +121,10 @@ impl Variability {
                 .take(self.points.capacity())
                 .map(|i| (seconds_since(begin, i.end), i.length)),
         );
-        spectrum::taper(&mut self.points);
-        let low = spectrum::band(&self.points, LOW.0, LOW.1, STEP);
-        let high = spectrum::band(&self.points, HIGH.0, HIGH.1, STEP);
+        let Self { points, turns, .. } = self;
+        spectrum::taper(points);
+        let low = spectrum::band(points, turns, LOW.0, LOW.1, STEP);
+        let high = spectrum::band(points, turns, HIGH.0, HIGH.1, STEP);
         let ratio = Some(low / high).filter(|r| r.is_finite());
         self.lf_hf = Some((now, ratio));
         ratio
