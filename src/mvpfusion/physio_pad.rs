@@ -10,6 +10,7 @@ use crate::physio::{self, Refusal, Stream};
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_common::lock;
 use std::sync::MutexGuard;
 
 /// The element and pad that `pad` is linked to.
@@ -88,6 +89,18 @@ impl MvpFusion {
         let offset = stream.sample_time(skipped as u64, count, duration);
         let length = duration.unwrap_or_else(|| stream.sample_time(count, count, None));
         let end = start + length.saturating_sub(offset);
+        let sensor = self.sensor(name);
+        let mut sensor = sensor.as_deref().map(lock);
+        if let Some(sensor) = &mut sensor {
+            if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+                sensor.cut();
+            }
+            for (i, value) in stream.samples(&map).enumerate().skip(skipped) {
+                let at = stream.sample_time(i as u64, count, duration) - offset;
+                sensor.push(start + at, value, |_| {});
+            }
+        }
+        drop(sensor);
         if let Some(mut track) = inputs.signal(name) {
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 gst::debug!(
@@ -141,6 +154,9 @@ impl MvpFusion {
             }
             None => end,
         };
+        if let Some(sensor) = self.sensor(name) {
+            lock(&sensor).complete(end);
+        }
         let mut state = self.state();
         if let Some(physio) = state.physio_pads.get_mut(name) {
             physio.progress = physio.progress.max(end);
@@ -284,6 +300,9 @@ impl MvpFusion {
                 if let Some(mut track) = inputs.as_ref().and_then(|i| i.signal(name)) {
                     track.flush();
                 }
+                if let Some(sensor) = self.sensor(name) {
+                    lock(&sensor).flush();
+                }
                 self.changed.notify_all();
                 if refused {
                     self.report_out_of_sync("it was refused");
@@ -349,6 +368,7 @@ impl MvpFusion {
         if again {
             gst::info!(CAT, obj = pad, "the stream fits again: {name} is read");
         }
+        self.configure_sensor(name, stream.rate, stream.format.full_scale());
         if let Some(inputs) = inputs {
             match inputs.signal(name) {
                 Some(mut track) => {
