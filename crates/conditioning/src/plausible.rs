@@ -53,7 +53,7 @@ pub struct PlausibleReading {
 ///     .collect();
 /// assert_eq!(readings[0].verdict, Verdict::Implausible);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plausibility {
     limits: [f64; 2],
     ambiguous: f64,
