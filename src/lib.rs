@@ -27,12 +27,14 @@ use gst::glib;
 use std::sync::LazyLock;
 
 mod common;
+mod declared;
 mod emotionoverlay;
 mod emotionserialize;
 mod facetrack;
 mod graph_watch;
 pub mod meta;
 mod mvpfusion;
+mod physio;
 
 pub use meta::{EmotionMeta, FaceUnitsMeta, PhysioTraceMeta};
 

@@ -2,11 +2,9 @@
 use gst::{glib, prelude::*};
 
 mod branch_seek;
-mod declared;
 mod imp;
 mod pace;
 mod person;
-mod physio;
 mod physio_pad;
 mod request;
 mod request_pad;

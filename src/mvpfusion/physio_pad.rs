@@ -3,10 +3,11 @@
 
 use super::MvpFusionPad;
 use super::imp::{CAT, MvpFusion};
-use super::physio::{self, Refusal, Stream};
+
 use super::state::{PhysioPad, State, at_rate_1};
 use super::values::{Judged, judged};
 use crate::common;
+use crate::physio::{self, Refusal, Stream};
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;

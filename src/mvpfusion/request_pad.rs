@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The type of the physiology pads: what a user may say of what comes to one.
 
-use conditioning::UnitSpec;
+use crate::physio::Wish;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -52,16 +52,6 @@ impl Device {
         let found = all.into_iter().find(|d| d.published() == device);
         found.unwrap_or_default()
     }
-}
-
-/// What the user says of a pad's stream.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Wish {
-    /// Label or index.
-    pub(super) channel: Option<String>,
-    pub(super) force: bool,
-    /// What its values are.
-    pub(super) values: UnitSpec,
 }
 
 #[derive(Default)]

@@ -4,10 +4,11 @@
 use super::branch_seek::BranchSeek;
 use super::pace::Pace;
 use super::person::Person;
-use super::physio::Stream;
+
 use super::worker::{Answered, Shared, Worker};
 use crate::common::Sync;
 use crate::meta::{PhysioTraceMeta, UnitOrder};
+use crate::physio::Stream;
 use conditioning::Plausibility;
 use gst::ClockTime;
 use gst::prelude::*;

@@ -3,7 +3,7 @@
 //! so, with the property that says what they are.
 
 use super::imp::{CAT, MvpFusion};
-use super::physio::Stream;
+use crate::physio::Stream;
 use conditioning::{Plausibility, PlausibleReading, Verdict, plausible_units};
 use gst::prelude::*;
 use gst::subclass::prelude::*;

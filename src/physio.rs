@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Caps of the physiology pads, and samples from the bytes of a buffer.
+//! Caps of streams of physiology, and samples from the bytes of a buffer.
 
 use super::declared::{self, Declared};
-use super::request_pad::Wish;
-use conditioning::{Conversion, Plausibility};
+use conditioning::{Conversion, Plausibility, UnitSpec};
+
+/// What the user says of a sensor's stream.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Wish {
+    /// Label or index.
+    pub(super) channel: Option<String>,
+    pub(super) force: bool,
+    /// What its values are.
+    pub(super) values: UnitSpec,
+}
 
 /// The sample format of a physiology stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,10 +216,8 @@ impl Stream {
             picked: chosen == Chosen::User && channels > 1,
             audio: (s.name() == "audio/x-raw").then_some(rate),
         };
-        if !wish.force {
-            if let Some(text) = declared.contradiction(modality) {
-                return Err(Refusal::Contradiction(text));
-            }
+        if let Some(text) = declared.contradiction(modality).filter(|_| !wish.force) {
+            return Err(Refusal::Contradiction(text));
         }
         let conversion = match Conversion::new(modality, &unit, &wish.values) {
             Ok(conversion) => conversion,
