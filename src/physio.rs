@@ -2,6 +2,7 @@
 //! Caps of streams of physiology, and samples from the bytes of a buffer.
 
 use super::declared::{self, Declared};
+use conditioning::{Conversion, Plausibility, UnitSpec};
 
 /// What the user says of a sensor's stream.
 #[derive(Debug, Default, Clone)]
@@ -9,6 +10,8 @@ pub(super) struct Wish {
     /// Label or index.
     pub(super) channel: Option<String>,
     pub(super) force: bool,
+    /// What its values are.
+    pub(super) values: UnitSpec,
 }
 
 /// The sample format of a physiology stream.
@@ -48,7 +51,7 @@ impl Format {
     }
 
     /// Least and largest value of an integer format; none for floats.
-    pub(super) fn full_scale(self) -> Option<[f64; 2]> {
+    fn full_scale(self) -> Option<[f64; 2]> {
         match self {
             Self::F32 | Self::F64 => None,
             Self::S8 => Some([f64::from(i8::MIN), f64::from(i8::MAX)]),
@@ -127,7 +130,8 @@ pub(super) enum Refusal {
     Channel(String),
     /// What the stream declares is another thing.
     Contradiction(String),
-    /// It is in a unit that the signal cannot be measured in.
+    /// It is in a unit that the signal cannot be measured in, or what the user says of the
+    /// unit is contradictory.
     Unit(String),
 }
 
@@ -159,7 +163,7 @@ enum Chosen {
 /// How to read one signal from the buffers of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stream {
-    pub(super) format: Format,
+    format: Format,
     channels: usize,
     /// Which channel is the signal.
     channel: usize,
@@ -168,6 +172,10 @@ pub(super) struct Stream {
     pub(super) rate: f64,
     /// The channel's unit, where the caps name one.
     pub(super) unit: Option<String>,
+    /// From the stream's unit to that of the signal.
+    conversion: Conversion,
+    /// Fresh, for the samples of this stream; `None` where values are not judged.
+    pub(super) check: Option<Plausibility>,
 }
 
 impl Stream {
@@ -205,18 +213,21 @@ impl Stream {
         let declared = Declared {
             stream_type: text("stream-type"),
             label: &label,
-            unit: &unit,
             picked: chosen == Chosen::User && channels > 1,
             audio: (s.name() == "audio/x-raw").then_some(rate),
         };
-        if !wish.force {
-            if let Some(text) = declared.contradiction(modality) {
-                return Err(Refusal::Contradiction(text));
-            }
-            if let Some(text) = declared.wrong_unit(modality) {
-                return Err(Refusal::Unit(text));
-            }
+        if let Some(text) = declared.contradiction(modality).filter(|_| !wish.force) {
+            return Err(Refusal::Contradiction(text));
         }
+        let conversion = match Conversion::new(modality, &unit, &wish.values) {
+            Ok(conversion) => conversion,
+            Err(_) if wish.force => Conversion::NONE,
+            Err(text) => return Err(Refusal::Unit(text)),
+        };
+        let check = match wish.force {
+            true => None,
+            false => Plausibility::new(modality, conversion.is_known()),
+        };
         Ok(Self {
             format,
             channels,
@@ -224,6 +235,8 @@ impl Stream {
             chosen,
             rate: rate.max(0.0),
             unit: Some(unit).filter(|u| !u.is_empty()),
+            conversion,
+            check,
         })
     }
 
@@ -247,11 +260,15 @@ impl Stream {
             ),
         };
         format!(
-            "type {}, channel {} ({}), {why}; labels {labels}, unit {}, {} Hz, {:?}",
+            "type {}, channel {} ({}), {why}; labels {labels}, unit {}{}, {} Hz, {:?}",
             field("stream-type"),
             self.channel,
             labels.split(',').nth(self.channel).unwrap_or("none").trim(),
             self.unit.as_deref().unwrap_or("none"),
+            match self.conversion.is_none() {
+                true => String::new(),
+                false => format!(" ({})", self.conversion.describe()),
+            },
             self.rate,
             self.format,
         )
@@ -276,12 +293,24 @@ impl Stream {
         }
     }
 
-    /// The samples of the chosen channel; a trailing part of a sample is left out.
+    /// The samples of the chosen channel, in the unit of the signal; a trailing part of a sample
+    /// is left out.
     pub(super) fn samples<'a>(&self, bytes: &'a [u8]) -> impl ExactSizeIterator<Item = f64> + 'a {
         let (format, offset) = (self.format, self.channel * self.format.size());
+        let conversion = self.conversion;
         bytes
             .chunks_exact(self.stride())
-            .map(move |row| format.read(&row[offset..]))
+            .map(move |row| conversion.apply(format.read(&row[offset..])))
+    }
+
+    /// Lowest and highest value that the sender can give, in the unit of the signal.
+    pub(super) fn full_scale(&self) -> Option<[f64; 2]> {
+        self.conversion.full_scale(self.format.full_scale())
+    }
+
+    /// Whether the unit is known, so that the values mean what they say.
+    pub(super) fn has_known_unit(&self) -> bool {
+        self.conversion.is_known()
     }
 }
 
@@ -435,7 +464,7 @@ mod tests {
     fn chosen(labels: &str, modality: &str, channel: Option<&str>) -> Result<usize, String> {
         let wish = Wish {
             channel: channel.map(Into::into),
-            force: false,
+            ..Wish::default()
         };
         let stream = Stream::from_caps(&caps(3, labels, "F32LE"), modality, &wish);
         stream.map(|s| s.channel).map_err(|e| e.to_string())

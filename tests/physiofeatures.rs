@@ -373,12 +373,32 @@ fn two_sensors_of_one_stream_add_up() {
 }
 
 #[test]
+fn conductance_is_told_in_microsiemens_whatever_its_unit() {
+    for (properties, more, value) in [
+        ("", ",units=kOhm", (|t| 1000.0 / skin(t)) as fn(f64) -> f64),
+        ("unit=nS", "", |t| 1000.0 * skin(t)),
+    ] {
+        let (mut h, _bus) = harness(properties, &caps("EDA", 20, more));
+        let mut newest = None;
+        for buffer in buffers(20, (0, 30), value) {
+            h.push(buffer).expect("push");
+            newest = PhysioMeta::from_buffer(&h.pull().expect("a buffer")).or(newest);
+        }
+        let newest = newest.expect("metadata");
+        assert!(
+            newest.scl.is_some_and(|l| (l - 3.1).abs() < 0.2),
+            "{more}: {newest:?}"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_sensor_is_refused_with_the_remedy() {
     init();
     for (properties, stream, wants) in [
         ("", caps("Gaze", 60, ""), ["Gaze", "modality="]),
         ("modality=eda", caps("ECG", 60, ""), ["EDA", "Link"]),
-        ("", caps("EDA", 60, ",units=kOhm"), ["kOhm", "microsiemens"]),
+        ("", caps("EDA", 60, ",units=mV"), ["mV", "unit="]),
         (
             "modality=ecg channel=7",
             caps("ECG", 60, ""),

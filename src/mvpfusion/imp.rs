@@ -435,7 +435,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
+                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite (also those that cannot be in the signal's unit), flat, saturated, late")
                     .read_only()
                     .build(),
             ]

@@ -11,6 +11,7 @@ mod request;
 mod request_pad;
 mod seeking;
 mod state;
+mod values;
 mod video;
 mod worker;
 
@@ -26,6 +27,8 @@ glib::wrapper! {
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    #[cfg(feature = "doc")]
+    request_pad::Device::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),
         "mvpfusion",

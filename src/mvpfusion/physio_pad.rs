@@ -5,6 +5,7 @@ use super::MvpFusionPad;
 use super::imp::{CAT, MvpFusion};
 
 use super::state::{PhysioPad, State, at_rate_1};
+use super::values::{Judged, judged};
 use crate::common;
 use crate::physio::{self, Refusal, Stream};
 use gst::ClockTime;
@@ -101,6 +102,10 @@ impl MvpFusion {
             }
         }
         drop(sensor);
+        let mut check = self
+            .with_physio_pad(name, |physio| physio.check.take())
+            .flatten();
+        let mut said = Judged::default();
         if let Some(mut track) = inputs.signal(name) {
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 gst::debug!(
@@ -111,10 +116,17 @@ impl MvpFusion {
                 );
                 track.cut();
             }
+            let range = track.spec().checks.range;
             for (i, value) in samples.enumerate().skip(skipped) {
                 let at = stream.sample_time(i as u64, count, duration) - offset;
+                let value = judged(check.as_mut(), range, start + at, value, &mut said);
                 track.push(start + at, value);
             }
+        }
+        if let Some(check) = check {
+            let limits = check.limits();
+            self.with_physio_pad(name, |physio| physio.check = Some(check));
+            self.tell_judged(pad, name, &stream, limits, said);
         }
         self.advance(pad, name, end)
     }
@@ -361,6 +373,7 @@ impl MvpFusion {
             let mut again = false;
             if let Some(physio) = state.physio_pads.get_mut(name) {
                 physio.stream = Some(stream.clone());
+                physio.check = stream.check.clone();
                 again = std::mem::take(&mut physio.refused);
             }
             (state.inputs.clone(), again)
@@ -368,7 +381,7 @@ impl MvpFusion {
         if again {
             gst::info!(CAT, obj = pad, "the stream fits again: {name} is read");
         }
-        self.configure_sensor(name, stream.rate, stream.format.full_scale());
+        self.configure_sensor(name, stream.rate, stream.full_scale());
         if let Some(inputs) = inputs {
             match inputs.signal(name) {
                 Some(mut track) => {
@@ -380,7 +393,7 @@ impl MvpFusion {
                         pad.stream_id().as_deref().unwrap_or("without an id"),
                         stream.describe(caps, name)
                     );
-                    track.configure(stream.rate, stream.format.full_scale());
+                    track.configure(stream.rate, stream.full_scale());
                 }
                 None => gst::element_imp_warning!(
                     self,
@@ -410,8 +423,11 @@ impl MvpFusion {
                  {pad_name}::force=true at the element takes it all the same"
             ),
             Refusal::Unit(_) => format!(
-                "Let the device send another unit; {pad_name}::force=true at the element {element} \
-                 takes it all the same"
+                "If the stream's own words are wrong, say what its values are at the element {element}: \
+                 {pad_name}::unit, with {pad_name}::scale and {pad_name}::offset before it, or \
+                 {pad_name}::device=bitalino, bitalino-revolution or biosignalsplux for raw counts, or \
+                 {pad_name}::adc-bits for those of another device. {pad_name}::force=true takes the \
+                 values as they are"
             ),
         };
         let inputs = {

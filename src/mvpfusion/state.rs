@@ -11,6 +11,7 @@ use crate::common::Sync;
 pub(super) use crate::common::at_rate_1;
 use crate::meta::{PhysioTraceMeta, UnitOrder};
 use crate::physio::Stream;
+use conditioning::Plausibility;
 use gst::ClockTime;
 use gst::prelude::*;
 use gst_common::Phase;
@@ -46,6 +47,18 @@ pub(super) struct PhysioPad {
     /// A segment has come, so there is an element upstream that can be sought.
     pub(super) has_segment: bool,
     pub(super) samples: u64,
+    /// Judges whether the samples can be in the signal's unit.
+    pub(super) check: Option<Plausibility>,
+    pub(super) told: Told,
+}
+
+/// What has been said on the bus of a pad's values.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Told {
+    /// Running time (ns) of the last warning that they cannot be in the signal's unit.
+    pub(super) implausible: Option<u64>,
+    /// That the unit cannot be told from them.
+    pub(super) ambiguous: bool,
 }
 
 impl PhysioPad {
@@ -53,6 +66,11 @@ impl PhysioPad {
     pub(super) fn restart(&mut self) {
         *self = Self {
             pad: self.pad.take(),
+            check: self.stream.as_ref().and_then(|s| s.check.clone()),
+            told: Told {
+                implausible: None,
+                ..self.told
+            },
             stream: self.stream.take(),
             refused: self.refused,
             has_segment: self.has_segment,

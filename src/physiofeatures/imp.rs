@@ -55,6 +55,7 @@ const DEFAULT_INTERVAL: ClockTime = ClockTime::SECOND;
 struct Settings {
     modality: Modality,
     channel: Option<String>,
+    unit: Option<String>,
     interval: ClockTime,
 }
 
@@ -63,6 +64,7 @@ impl Default for Settings {
         Self {
             modality: Modality::Auto,
             channel: None,
+            unit: None,
             interval: DEFAULT_INTERVAL,
         }
     }
@@ -379,13 +381,16 @@ impl PhysioFeatures {
         };
         let wish = Wish {
             channel: settings.channel,
-            // A modality that is set is the user's word, as force is at a pad of mvpfusion.
+            values: conditioning::UnitSpec {
+                unit: settings.unit,
+                ..Default::default()
+            },
             ..Wish::default()
         };
         let stream = Stream::from_caps(caps, modality, &wish).map_err(|refusal| {
             format!(
-                "{refusal}. Link the stream of the sensor, or name its channel: \
-                 channel=LABEL-OR-INDEX at {}",
+                "{refusal}. Link the stream of the sensor, or say what it is: \
+                 channel=LABEL-OR-INDEX, unit=UNIT at {}",
                 self.obj().name()
             )
         })?;
@@ -397,7 +402,7 @@ impl PhysioFeatures {
         let mut state = lock(&self.state);
         match understood {
             Ok((modality, stream)) => {
-                let (rate, full_scale) = (stream.rate, stream.format.full_scale());
+                let (rate, full_scale) = (stream.rate, stream.full_scale());
                 gst::info!(
                     CAT,
                     imp = self,
@@ -519,6 +524,10 @@ impl ObjectImpl for PhysioFeatures {
                     .nick("Channel")
                     .blurb("Label or index (from 0) of the channel that is the signal, in a stream of several; unset: the only channel whose label names the signal. Counts from the next caps on")
                     .build(),
+                glib::ParamSpecString::builder("unit")
+                    .nick("Unit")
+                    .blurb("Unit of the values, such as uS, nS, kOhm, mV; unset: the one that the stream declares. Values are converted to uS (eda) and mV (ecg). Counts from the next caps on")
+                    .build(),
                 glib::ParamSpecUInt64::builder("interval")
                     .nick("Interval")
                     .blurb("Time from one message mvp-physio, and one sample of the pad features, to the next, in nanoseconds (0: none)")
@@ -539,6 +548,10 @@ impl ObjectImpl for PhysioFeatures {
                 let text: Option<String> = value.get().ok().flatten();
                 settings.channel = text.filter(|t| !t.trim().is_empty());
             }
+            "unit" => {
+                let text: Option<String> = value.get().ok().flatten();
+                settings.unit = text.filter(|t| !t.trim().is_empty());
+            }
             "interval" => {
                 let interval = value
                     .get()
@@ -556,6 +569,7 @@ impl ObjectImpl for PhysioFeatures {
         match pspec.name() {
             "modality" => settings.modality.to_value(),
             "channel" => settings.channel.to_value(),
+            "unit" => settings.unit.to_value(),
             "interval" => settings.interval.nseconds().to_value(),
             name => unimplemented!("property {name}"),
         }

@@ -10,6 +10,9 @@
 //! 4. linear interpolation onto a [`Grid`], across gaps up to a limit;
 //! 5. normalisation with the values so far ([`NormalisationSpec`]).
 //!
+//! [`Conversion`] brings samples to the unit that a signal is conditioned in, before all of this,
+//! and [`Plausibility`] finds samples that are in another one.
+//!
 //! [`UnitsGrid`] does step 4 for face units. [`GridRing`] and [`TokenRing`] keep the newest grid
 //! points and the newest tokens of an encoder.
 //!
@@ -62,11 +65,13 @@ mod conditioner;
 pub mod features;
 mod filter;
 mod normalise;
+mod plausible;
 mod pulse;
 pub mod quality;
 mod resample;
 mod ring;
 mod tokens;
+mod unit;
 mod units;
 
 pub use beats::{Beat, BeatDetector, HeartRate, HeartSignal};
@@ -74,10 +79,12 @@ pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use filter::FilterSpec;
 pub use normalise::NormalisationSpec;
+pub use plausible::{Plausibility, PlausibleReading, Verdict, plausible_units};
 pub use pulse::DeriveSpec;
 pub use resample::Grid;
 pub use ring::GridRing;
 pub use tokens::TokenRing;
+pub use unit::{Conversion, Device, Quantity, Unit, UnitSpec};
 pub use units::{UnitsGrid, UnitsSpec, share};
 
 /// A duration in seconds as whole nanoseconds, rounded.
