@@ -2,18 +2,18 @@
 use gst::{glib, prelude::*};
 
 mod alignment;
+mod body;
 mod branch_seek;
-mod declared;
 mod imp;
 mod misaligned;
 mod pace;
 mod person;
-mod physio;
 mod physio_pad;
 mod request;
 mod request_pad;
 mod seeking;
 mod state;
+mod values;
 mod video;
 mod worker;
 
@@ -29,6 +29,8 @@ glib::wrapper! {
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    #[cfg(feature = "doc")]
+    request_pad::Device::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),
         "mvpfusion",

@@ -141,6 +141,7 @@ impl MvpFusion {
             let mut state = self.state();
             state.physio_pads.remove(modality);
             state.alignment.forget(modality);
+            state.sensors.remove(modality);
             state.live = None;
         }
         self.changed.notify_all();
