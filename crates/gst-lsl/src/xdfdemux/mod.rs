@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
+mod choice;
 mod cursor;
 mod film;
 mod imp;
+mod order;
 mod playing;
 mod pull;
 mod scan;
