@@ -7,7 +7,7 @@ mod player;
 mod xdf_support;
 
 use gst::prelude::*;
-use player::{Player, file};
+use player::{PULL, PUSH, Player, file};
 use std::time::Duration;
 use xdf_support::Xdf;
 
@@ -21,6 +21,7 @@ struct Recording<'a> {
     block: usize,
     chunk: usize,
     offsets: bool,
+    seconds: usize,
     stamp: &'a dyn Fn(u32, usize, f64) -> f64,
 }
 
@@ -32,9 +33,9 @@ impl Recording<'_> {
         for (id, rate) in STREAMS {
             xdf.stream(id, &format!("S{id}"), 1, "float32", rate as f64);
         }
-        for block in (0..SECONDS).step_by(self.block) {
+        for block in (0..self.seconds).step_by(self.block) {
             for (id, rate) in STREAMS {
-                let end = SECONDS.min(block + self.block);
+                let end = self.seconds.min(block + self.block);
                 for from in (block..end).step_by(self.chunk) {
                     for second in (from..end.min(from + self.chunk)).filter(|s| s % 5 == 0) {
                         if self.offsets {
@@ -57,9 +58,9 @@ impl Recording<'_> {
 }
 
 /// Times and values of the streams, and what was told.
-fn play(recording: Recording) -> ([Vec<(f64, f32)>; 2], Vec<String>) {
+fn play(recording: Recording, between: &str) -> ([Vec<(f64, f32)>; 2], Vec<String>) {
     let xdf = file(&recording.write());
-    let player = Player::new(xdf.path(), "", "fakesink sync=false async=false");
+    let player = Player::new(xdf.path(), between, "fakesink sync=false async=false");
     let told = player.play().expect("played to the end");
     let mut tracks = player.tracks.take();
     let pair = |id| {
@@ -69,10 +70,10 @@ fn play(recording: Recording) -> ([Vec<(f64, f32)>; 2], Vec<String>) {
     ([1, 2].map(pair), told)
 }
 
-fn check(name: &str, recording: Recording, lost: usize, error: f64) -> Vec<String> {
-    let (streams, told) = play(recording);
+fn check(name: &str, recording: Recording, between: &str, lost: usize, error: f64) -> Vec<String> {
+    let (streams, told) = play(recording, between);
     for (samples, (id, rate)) in streams.iter().zip(STREAMS) {
-        let missing = SECONDS * rate - samples.len();
+        let missing = recording.seconds * rate - samples.len();
         assert!(
             missing <= lost,
             "{name}: stream {id} lacks {missing}: {told:?}"
@@ -92,6 +93,7 @@ const LIVE: Recording = Recording {
     block: 1,
     chunk: 1,
     offsets: true,
+    seconds: SECONDS,
     stamp: &|_, _, t| t,
 };
 
@@ -105,8 +107,11 @@ fn streams_play_side_by_side_whatever_their_order() {
                 offsets,
                 ..LIVE
             };
-            let told = check(&format!("{block} {chunk}"), recording, 0, 1e-6);
-            assert_eq!(told, Vec::<String>::new(), "{block} {chunk} {offsets}");
+            for between in [PULL, PUSH] {
+                let at = format!("{between} {block} {chunk} {offsets}");
+                let told = check(&at, recording, between, 0, 1e-6);
+                assert_eq!(told, Vec::<String>::new(), "{at}");
+            }
         }
     }
 }
@@ -115,15 +120,25 @@ fn streams_play_side_by_side_whatever_their_order() {
 #[test]
 fn no_stream_runs_ahead_of_the_other() {
     lsl_support::init();
-    for (block, chunk) in [(SECONDS, 1), (SECONDS, SECONDS)] {
+    let cases = [
+        (SECONDS, 1, SECONDS, PULL),
+        (SECONDS, SECONDS, SECONDS, PULL),
+        (SECONDS, 1, SECONDS, PUSH),
+        (SECONDS, SECONDS, SECONDS, PUSH),
+        // More than waits: one stream is played late, and nothing stands still.
+        (150, 1, 300, PUSH),
+        (300, 10, 300, PUSH),
+    ];
+    for (block, chunk, seconds, between) in cases {
         let recording = Recording {
             block,
             chunk,
+            seconds,
             ..LIVE
         };
         let xdf = file(&recording.write());
         let pipeline = gst::parse::launch(&format!(
-            "filesrc location={} ! xdfdemux name=x  x.stream_0 ! queue name=a ! fakesink name=s \
+            "filesrc location={} {between} ! xdfdemux name=x  x.stream_0 ! queue name=a ! fakesink name=s \
              x.stream_1 ! queue ! fakesink name=t",
             xdf.path().display()
         ))
@@ -135,8 +150,21 @@ fn no_stream_runs_ahead_of_the_other() {
         for (i, name) in ["s", "t"].into_iter().enumerate() {
             let (reached, sink) = (reached.clone(), pipeline.by_name(name).expect(name));
             let pad = sink.static_pad("sink").expect("sink");
-            pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-                let pts = info.buffer().and_then(|b| b.pts()).expect("a time");
+            let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+            pad.add_probe(kinds, move |_, info| {
+                // A gap is as good: nothing comes before its end.
+                let pts = match &info.data {
+                    Some(gst::PadProbeData::Buffer(b)) => b.pts(),
+                    Some(gst::PadProbeData::Event(e)) => match e.view() {
+                        gst::EventView::Gap(g) => g.get().1.map(|d| g.get().0 + d),
+                        gst::EventView::Eos(_) => Some(gst::ClockTime::from_seconds(1_000_000)),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let Some(pts) = pts else {
+                    return gst::PadProbeReturn::Ok;
+                };
                 let begun = std::time::Instant::now();
                 loop {
                     let mut all = reached.lock().expect("times");
@@ -144,7 +172,7 @@ fn no_stream_runs_ahead_of_the_other() {
                     let other = all[1 - i];
                     drop(all);
                     if other + 1500 >= pts.mseconds()
-                        || other + 1500 >= 1000 * SECONDS as u64
+                        || other + 1500 >= 1000 * seconds as u64
                         || begun.elapsed() > Duration::from_secs(10)
                     {
                         break;
@@ -163,7 +191,7 @@ fn no_stream_runs_ahead_of_the_other() {
         );
         pipeline.set_state(gst::State::Null).expect("null");
         let ended = message.is_some_and(|m| m.type_() == gst::MessageType::Eos);
-        assert!(ended, "{block} {chunk}: stood still");
+        assert!(ended, "{between} {block} {chunk}: stood still");
     }
 }
 
@@ -180,13 +208,16 @@ fn timestamps_that_are_wrong_are_told_and_nothing_else_is_lost() {
                     stamp: &stamp,
                     ..LIVE
                 };
-                // Without its first sample a recording may begin later than the other.
-                let told = check(&format!("{off} at {at}"), recording, 1, 1e-3);
-                assert_eq!(told.len(), 1, "{off} at {at}: {told:?}");
-                assert!(
-                    told[0].contains(&format!("'S{id}'")) && told[0].contains("dropped"),
-                    "{told:?}"
-                );
+                for between in [PULL, PUSH] {
+                    let at = format!("{between} {off} at {at}");
+                    // Without its first sample a recording may begin later than the other.
+                    let told = check(&at, recording, between, 1, 1e-3);
+                    assert_eq!(told.len(), 1, "{at}: {told:?}");
+                    assert!(
+                        told[0].contains(&format!("'S{id}'")) && told[0].contains("dropped"),
+                        "{told:?}"
+                    );
+                }
             }
         }
     }
@@ -219,9 +250,76 @@ fn another_clock_is_placed_and_told() {
             };
             // Time zero is the earliest: where one stream is placed half a second early, the
             // other is half a second late.
-            let told = check(name, recording, 0, 0.3);
-            assert_eq!(told.len(), 1, "{name}: {told:?}");
-            assert!(told[0].contains(word), "{name}: {told:?}");
+            for between in [PULL, PUSH] {
+                let at = format!("{between} {name}");
+                let told = check(&at, recording, between, 0, 0.3);
+                assert_eq!(told.len(), 1, "{at}: {told:?}");
+                assert!(told[0].contains(word), "{at}: {told:?}");
+            }
+        }
+    }
+}
+
+/// Push mode: what stands further behind than what waits is told, and nothing is lost.
+#[test]
+fn a_stream_that_stands_too_far_behind_is_played_late_and_told() {
+    for (block, chunk) in [(150, 1), (300, 10), (100, 100)] {
+        let recording = Recording {
+            block,
+            chunk,
+            seconds: 300,
+            ..LIVE
+        };
+        let at = format!("{block} {chunk}");
+        let told = check(&at, recording, PUSH, 0, 1e-6);
+        assert_eq!(told.len(), 1, "{at}: {told:?}");
+        for want in ["'S2'", "behind", "expected at most 60 s", "filesrc"] {
+            assert!(told[0].contains(want), "{want}: {told:?}");
+        }
+    }
+}
+
+/// Push mode: others do not wait for ever for a sensor that starts late, stops or pauses, and
+/// nothing is told.
+#[test]
+fn a_silent_sensor_holds_nothing_up() {
+    type There = fn(f64) -> bool;
+    let cases: [(&str, There); 4] = [
+        ("stops", |t| t < 1010.0),
+        ("starts late", |t| t > 1150.0),
+        ("pauses", |t| !(1020.0..1130.0).contains(&t)),
+        ("sends nothing", |_| false),
+    ];
+    for (name, there) in cases {
+        let mut xdf = Xdf::new();
+        for (id, rate) in STREAMS {
+            xdf.stream(id, &format!("S{id}"), 1, "float32", rate as f64);
+        }
+        for second in 0..200 {
+            for (id, rate) in STREAMS {
+                if second % 5 == 0 {
+                    xdf.offset(id, 1000.0 + f64::from(second), 0.0);
+                }
+                let times = (0..rate).map(|n| 1000.0 + f64::from(second) + n as f64 / rate as f64);
+                let samples: Vec<_> = times
+                    .filter(|t| id == 1 || there(*t))
+                    .map(|t| (t, (t - 1000.0) as f32))
+                    .collect();
+                if !samples.is_empty() {
+                    xdf.floats(id, &samples);
+                }
+            }
+        }
+        let xdf = file(&xdf);
+        let player = Player::new(xdf.path(), PUSH, "fakesink sync=false async=false");
+        let told = player.play().expect("played");
+        assert_eq!(told, Vec::<String>::new(), "{name}");
+        let tracks = player.tracks.take();
+        assert_eq!(tracks["S1"].floats().len(), 200 * 8, "{name}");
+        for track in tracks.values() {
+            for (t, v) in track.times(4).into_iter().zip(track.floats()) {
+                assert!((t - f64::from(v)).abs() < 1e-4, "{name}: {t} {v}");
+            }
         }
     }
 }

@@ -642,7 +642,8 @@ mod tests {
             100..110 => Some((110 - i as i64) * SECOND / 2),
             _ => Some(0),
         };
-        let cases: [(&str, &dyn Fn(u64) -> Option<i64>); 7] = [
+        type Sample<'a> = &'a dyn Fn(u64) -> Option<i64>;
+        let cases: [(&str, Sample); 7] = [
             ("late start", &|i| (i > 150).then_some(0)),
             ("lost", &|i| (i < 50).then_some(0)),
             ("gap", &|i| (!(50..120).contains(&i)).then_some(0)),

@@ -401,6 +401,33 @@ impl Examiner {
         }
     }
 
+    /// More clock offsets are known, as in [`Examiner::new`]: for a recording that cannot be
+    /// read twice.
+    pub fn learn(&mut self, mut corrector: Corrector, span: Option<(f64, f64)>) {
+        corrector.set_current(self.corrector.current());
+        (self.corrector, self.span) = (corrector, span);
+    }
+
+    /// So many samples are decided on: what comes after them changes nothing.
+    pub fn settled(&self) -> u64 {
+        match self.unit {
+            Some(_) => self.n - self.pending.len() as u64,
+            None => 0,
+        }
+    }
+
+    /// Another value where [`Examiner::so_far`] may say more than before.
+    pub fn version(&self) -> [usize; 4] {
+        let marks = self.runs.last().map_or(0, |r| r.marks.len());
+        let open = self.pending.len() + self.first.len();
+        [self.runs.len(), self.stray_count as usize, marks, open]
+    }
+
+    /// What the samples so far show.
+    pub fn so_far(&self) -> Examined {
+        self.clone().finish()
+    }
+
     /// What the whole stream shows.
     pub fn finish(mut self) -> Examined {
         if self.unit.is_none() {
@@ -599,10 +626,22 @@ impl Placer {
         self.stray = e.strays.partition_point(|s| *s < n);
     }
 
-    /// More is known than before; what was told so far stays.
-    pub fn learn(&mut self, examined: Arc<Examined>) {
-        self.examined = examined;
+    /// More is known than before. Clocks by which a time was told stay as they are: times do
+    /// not jump because a clock is known better.
+    pub fn learn(&mut self, mut examined: Examined) {
+        let told = self.examined.pieces.iter().filter(|p| p.from < self.n);
+        for old in told {
+            if let Some(piece) = examined.pieces.iter_mut().find(|p| p.from == old.from) {
+                piece.map = old.map;
+            }
+        }
+        self.examined = Arc::new(examined);
         self.seek(self.n);
+    }
+
+    /// What is known.
+    pub fn examined(&self) -> Arc<Examined> {
+        self.examined.clone()
     }
 
     /// How many samples there are until timestamps of another clock begin.

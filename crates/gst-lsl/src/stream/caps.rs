@@ -64,8 +64,8 @@ pub(crate) fn of_stream(d: &Description, channels: &[usize]) -> gst::Caps {
 /// The same of a recorded stream. Who wants audio gets a rate that is no whole number
 /// rounded: the times of the buffers stay right, and elements such as deinterleave go by
 /// those.
-pub(crate) fn of_recorded(d: &Description) -> gst::Caps {
-    caps_of(d, &(0..d.channels).collect::<Vec<_>>(), true)
+pub(crate) fn of_recorded(d: &Description, channels: &[usize]) -> gst::Caps {
+    caps_of(d, channels, true)
 }
 
 fn caps_of(d: &Description, channels: &[usize], rounded: bool) -> gst::Caps {

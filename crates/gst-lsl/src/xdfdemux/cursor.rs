@@ -41,7 +41,7 @@ fn empty(values: &Values) -> Values {
 }
 
 /// Splits off the first `n` of `count` samples.
-fn split(values: &mut Values, n: usize, count: usize) -> Values {
+pub(super) fn split(values: &mut Values, n: usize, count: usize) -> Values {
     fn first<T>(all: &mut Vec<T>, n: usize, count: usize) -> Vec<T> {
         let rest = all.split_off(all.len() / count.max(1) * n);
         std::mem::replace(all, rest)

@@ -7,7 +7,9 @@
  *
  * Each stream of the recording comes on a pad of its own, `stream_0`, `stream_1`, ... in
  * the order of the file, with the caps, tags and the sticky event `lsl/stream-info` that
- * lslsrc would give it. Stamps are corrected to the recorder's clock. Time zero is the
+ * lslsrc would give it. The property channels keeps some channels of a stream, in an order,
+ * and puts them on several pads if they stand in several entries; the pads of one stream follow
+ * each other. Stamps are corrected to the recorder's clock. Time zero is the
  * earliest corrected stamp in the recording, so the streams stay aligned with each other;
  * with `film` it is the first frame of a film that was recorded beside: what was taken
  * before that is left out. Samples of a device that says how late it stamps
@@ -26,10 +28,12 @@
  * in the file. A warning says so, once for each stream.
  *
  * Otherwise (push mode) each correction is made of the offsets so far; playing begins once
- * each stream has one, 20 s of recording at the latest. What a stream that appears later has
- * from before the earliest timestamp until then is dropped, with a warning. Streams come in
- * the order of the file, and timestamps are believed: put a file source directly before
- * xdfdemux where a recording is not LabRecorder's own.
+ * each stream has samples and a clock that is known, at the latest once 60 s or 64 MiB of
+ * samples wait. What a stream that appears later has from before the earliest timestamp until
+ * then is dropped, with a warning. Samples wait until those of the other streams have come, up
+ * to the same bounds: a stream that stands further behind in the file is played late, with a
+ * warning. Timestamps are examined as in a file, as far as they have been read. A file source
+ * directly before xdfdemux needs none of this.
  *
  * GAP events say when a stream has nothing. Put a queue on each pad where the streams meet
  * again.
@@ -49,6 +53,13 @@
  * ]| Prints the buffers of the first stream.
  * |[
  * gst-launch-1.0 filesrc location=film.mkv ! matroskademux ! jpegdec ! videoconvert ! facetrack ! fusion. \
+ *   filesrc location=session.xdf ! xdfdemux name=x channels="BITalino:EDA;BITalino:PPG" \
+ *   x.stream_0 ! queue ! fusion.eda   x.stream_1 ! queue ! fusion.ppg \
+ *   mvpfusion name=fusion model=models/default sync=wait ! emotionserialize ! filesink location=again.jsonl
+ * ]| Gives two channels of one stream to two pads. `channels=EDA` does for a recording in which
+ * one stream has such a channel.
+ * |[
+ * gst-launch-1.0 filesrc location=film.mkv ! matroskademux ! jpegdec ! videoconvert ! facetrack ! fusion. \
  *   filesrc location=session.xdf ! xdfdemux name=x film=Camera \
  *   x. ! application/x-lsl,stream-type=EDA ! queue ! fusion.eda \
  *   x. ! application/x-lsl,stream-type=ECG ! queue ! fusion.ecg \
@@ -58,7 +69,7 @@
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::{CAPS, cursor::Cursor, stream::Stream};
+use super::{CAPS, choice::Choices, cursor::Cursor, order::Queue, stream::Stream};
 use crate::stream::caps;
 use gst::{glib, prelude::*, subclass::prelude::*};
 use gst_base::UniqueFlowCombiner;
@@ -66,7 +77,7 @@ use std::{
     collections::HashMap,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
-use xdf::{Map, Parser, Unpacker, Unzipped, Values};
+use xdf::{Map, Parser, Unpacker, Unzipped};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -78,8 +89,8 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 /// Bytes read at once.
 pub(super) const BLOCK: u32 = 64 << 10;
-/// Push mode waits for clock offsets at most this long: bytes of samples, boundary marks
-/// (one each 10 s).
+/// What waits in push mode: bytes of samples; boundary marks (one each 10 s) after which time
+/// zero does not wait for clocks.
 pub(super) const MOST_HELD: usize = 64 << 20;
 pub(super) const MOST_BOUNDARIES: u32 = 2;
 /// How far, ns, samples are expected behind later ones while nothing else is known.
@@ -89,17 +100,14 @@ pub(super) const JITTER: i64 = 250_000_000;
 /// Damage is told this often.
 pub(super) const TOLD: u32 = 10;
 
-/// Samples that have no time yet.
-pub(super) struct Held {
-    pub(super) stream: usize,
-    pub(super) stamps: Vec<f64>,
-    pub(super) values: Values,
-}
-
 pub(super) struct Session {
     pub(super) parser: Parser,
     pub(super) streams: Vec<Stream>,
+    /// Which of the `streams` have channels of a recorded stream, in the order of the file.
+    pub(super) parts: Vec<Vec<usize>>,
+    /// The recorded stream with this id.
     pub(super) by_id: HashMap<u32, usize>,
+    pub(super) choices: Choices,
     pub(super) group: gst::GroupId,
     pub(super) segment: gst::FormattedSegment<gst::ClockTime>,
     pub(super) seqnum: gst::Seqnum,
@@ -118,8 +126,13 @@ pub(super) struct Session {
     /// The latest time that was read, ns, and how far behind it samples may come.
     pub(super) newest: i64,
     pub(super) lag: i64,
-    pub(super) held: Vec<Held>,
+    /// What waits of each recorded stream in push mode, and how many bytes that are.
+    pub(super) queues: Vec<Queue>,
     pub(super) held_bytes: usize,
+    /// The latest time that was played in push mode, seconds on the recorder's clock, and
+    /// between which times clock offsets were measured.
+    pub(super) passed: f64,
+    pub(super) span: Option<(f64, f64)>,
     pub(super) boundaries: u32,
     pub(super) damages: u32,
     pub(super) pull: bool,
@@ -140,7 +153,9 @@ impl Session {
         Self {
             parser: Parser::default(),
             streams: Vec::new(),
+            parts: Vec::new(),
             by_id: HashMap::new(),
+            choices: Choices::default(),
             group: gst::GroupId::next(),
             segment: gst::FormattedSegment::new(),
             seqnum: gst::Seqnum::next(),
@@ -153,8 +168,10 @@ impl Session {
             origin: None,
             newest: 0,
             lag: LAG,
-            held: Vec::new(),
+            queues: Vec::new(),
             held_bytes: 0,
+            passed: f64::NEG_INFINITY,
+            span: None,
             boundaries: 0,
             damages: 0,
             pull,
@@ -168,12 +185,29 @@ impl Session {
         }
     }
 
+    /// The streams of other recorded streams than that of `index`: other pads of the same one
+    /// get the same samples right before or after.
+    pub(super) fn others(&self, index: usize) -> Vec<usize> {
+        let recorded = self.streams[index].recorded;
+        let all = 0..self.streams.len();
+        all.filter(|i| self.streams[*i].recorded != recorded)
+            .collect()
+    }
+
     /// Nothing of a stream that comes is earlier, ns since the origin.
     pub(super) fn reached(&self, stream: usize) -> i64 {
-        if !self.pull {
-            return self.newest - self.lag;
+        let recorded = self.streams[stream].recorded;
+        let waiting = self.queues.get(recorded).filter(|_| !self.pull);
+        if let Some(queue) = waiting
+            && queue.time().is_none()
+        {
+            return self.newest - if queue.absent { 0 } else { self.lag };
         }
-        let Some(time) = self.cursors.get(stream).and_then(Cursor::time) else {
+        let time = match waiting {
+            Some(queue) => queue.time(),
+            None => self.cursors.get(recorded).and_then(Cursor::time),
+        };
+        let Some(time) = time else {
             return self.newest;
         };
         // Jitter that is taken off may make it earlier.
@@ -206,6 +240,8 @@ pub(super) struct Settings {
     pub(super) dejitter: bool,
     /// The stream of a film's frames.
     pub(super) film: Option<String>,
+    /// The channels that come on pads.
+    pub(super) channels: Option<String>,
 }
 
 impl Default for Settings {
@@ -213,6 +249,7 @@ impl Default for Settings {
         Self {
             dejitter: true,
             film: None,
+            channels: None,
         }
     }
 }
@@ -281,6 +318,16 @@ impl ObjectImpl for XdfDemux {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             vec![
+                glib::ParamSpecString::builder("channels")
+                    .nick("Channels")
+                    .blurb(
+                        "Channels to play, by labels or indices (from 0), each entry on a pad of \
+                         its own: 'STREAM:CHANNEL,CHANNEL;STREAM:CHANNEL'. STREAM is a name, type \
+                         or source id; without it the entry is for each stream that has the \
+                         channels. Streams in no entry, and all if unset, are played whole",
+                    )
+                    .mutable_ready()
+                    .build(),
                 glib::ParamSpecBoolean::builder("dejitter")
                     .nick("Dejitter")
                     .blurb("Take the jitter off the stamps of streams of regular rate")
@@ -306,9 +353,14 @@ impl ObjectImpl for XdfDemux {
             "dejitter" => {
                 lock(&self.settings).dejitter = value.get().expect("type checked upstream");
             }
-            "film" => {
-                let film: Option<String> = value.get().expect("type checked upstream");
-                lock(&self.settings).film = film.filter(|f| !f.is_empty());
+            "film" | "channels" => {
+                let text: Option<String> = value.get().expect("type checked upstream");
+                let text = text.filter(|t| !t.is_empty());
+                let mut settings = lock(&self.settings);
+                match pspec.name() {
+                    "film" => settings.film = text,
+                    _ => settings.channels = text,
+                }
             }
             _ => unimplemented!(),
         }
@@ -318,6 +370,7 @@ impl ObjectImpl for XdfDemux {
         match pspec.name() {
             "dejitter" => lock(&self.settings).dejitter.to_value(),
             "film" => lock(&self.settings).film.to_value(),
+            "channels" => lock(&self.settings).channels.to_value(),
             _ => unimplemented!(),
         }
     }
@@ -411,7 +464,9 @@ impl XdfDemux {
         if active {
             let pull = mode == gst::PadMode::Pull;
             let mut session = Session::new(pull);
-            session.film = lock(&self.settings).film.clone();
+            let settings = lock(&self.settings).clone();
+            session.choices = Choices::new(settings.channels.as_deref());
+            session.film = settings.film;
             *lock(&self.session) = Some(Box::new(session));
             if pull {
                 return self.start_task();
@@ -495,8 +550,8 @@ impl XdfDemux {
     }
 }
 
-pub(super) fn possible(d: &stream_info::Description) -> gst::Caps {
-    caps::of_recorded(d)
+pub(super) fn possible(stream: &Stream) -> gst::Caps {
+    caps::of_recorded(stream.description(), &stream.channels)
 }
 
 /// The time of a seek, which may be none; `None` for other formats.

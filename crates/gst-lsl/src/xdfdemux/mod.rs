@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
+mod choice;
 mod cursor;
 mod imp;
+mod order;
 mod playing;
 mod pull;
 mod stream;

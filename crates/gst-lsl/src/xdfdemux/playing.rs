@@ -2,12 +2,16 @@
 //! From the events of the parser to buffers on the pads, in both modes.
 
 use super::imp::*;
-use super::stream::{Placed, Ready, Stream};
+use super::{
+    order::{self, Queue},
+    pull,
+    stream::{Placed, Ready, Stream},
+};
 use crate::stream::{caps, events};
 use crate::writer::Out;
 use gst::{prelude::*, subclass::prelude::*};
 use std::collections::BTreeMap;
-use xdf::{Event, Film, Header, Spoiled, Values, plausible};
+use xdf::{Event, Examined, Film, Header, Spoiled, Values, plausible};
 
 impl XdfDemux {
     /// Takes bytes of the file, in push mode.
@@ -50,7 +54,7 @@ impl XdfDemux {
         }
         session.parser.finish();
         self.process(session)?;
-        self.release(session)?;
+        self.pass_on(session, true)?;
         self.let_go(session)
     }
 
@@ -63,22 +67,8 @@ impl XdfDemux {
                 let Some(&stream) = session.by_id.get(&id) else {
                     return Ok(());
                 };
-                if session.origin.is_some() {
-                    return self.play(session, stream, stamps, values);
-                }
-                session.held_bytes += 8 * stamps.len()
-                    + match &values {
-                        Values::Numbers(n) => n.len(),
-                        Values::Texts(t) => t.iter().map(|t| t.len() + 24).sum(),
-                    };
-                session.held.push(Held {
-                    stream,
-                    stamps,
-                    values,
-                });
-                if session.held_bytes > MOST_HELD {
-                    return self.release(session);
-                }
+                session.held_bytes += session.queues[stream].push(stamps, values);
+                self.pass_on(session, false)?;
             }
             // In pull mode all offsets are known, and the damages told.
             _ if session.pull => (),
@@ -86,26 +76,20 @@ impl XdfDemux {
                 let Some(&stream) = session.by_id.get(&id) else {
                     return Ok(());
                 };
-                session.streams[stream].causal.measure(offset);
-                let held = &session.held;
-                let named = |h: &Held| {
-                    let d = session.streams[h.stream].description();
-                    Some(&d.name) == session.film.as_ref()
-                };
-                if !held.is_empty()
-                    && (session.film.is_none() || held.iter().any(named))
-                    && held
-                        .iter()
-                        .all(|h| session.streams[h.stream].causal.known())
-                {
-                    return self.release(session);
+                let written = offset.time + offset.value;
+                let span = session.span.unwrap_or((written, written));
+                session.span = Some((span.0.min(written), span.1.max(written)));
+                for (i, queue) in session.queues.iter_mut().enumerate() {
+                    match i == stream {
+                        true => queue.offset(offset, session.span),
+                        false => queue.mark(offset),
+                    }
                 }
+                self.pass_on(session, false)?;
             }
             Event::Boundary => {
                 session.boundaries += 1;
-                if session.boundaries >= MOST_BOUNDARIES && !session.held.is_empty() {
-                    return self.release(session);
-                }
+                self.pass_on(session, false)?;
             }
             Event::Damage { at, what } => self.damage(session, at, &what),
             _ => (),
@@ -113,36 +97,117 @@ impl XdfDemux {
         Ok(())
     }
 
-    /// Fixes time zero and plays what waited for that.
-    pub(super) fn release(&self, session: &mut Session) -> Result<(), gst::FlowError> {
-        if session.origin.is_some() {
-            return Ok(());
+    /// Push mode: plays what does not have to wait for other streams.
+    fn pass_on(&self, session: &mut Session, end: bool) -> Result<(), gst::FlowError> {
+        if session.origin.is_none() {
+            let film = |name: &String| {
+                let mut all = session.parts.iter().zip(&session.queues);
+                all.any(|(p, q)| *name == session.streams[p[0]].description().name && !q.is_empty())
+            };
+            let there = session.film.as_ref().is_none_or(film);
+            let later = session.boundaries >= MOST_BOUNDARIES;
+            self.learn(session, end);
+            let bytes = session.held_bytes;
+            if !end && !order::may_begin(&session.queues, bytes, MOST_HELD, later, there) {
+                return Ok(());
+            }
+            session.queues.iter_mut().for_each(Queue::begin);
+            self.learn(session, end);
+            self.release(session)?;
+            if session.origin.is_none() {
+                return Ok(());
+            }
         }
-        let mut held = std::mem::take(&mut session.held);
+        loop {
+            self.learn(session, end);
+            let bytes = (session.held_bytes, MOST_HELD);
+            let (queues, passed) = (&mut session.queues, &mut session.passed);
+            let Some(piece) = order::next(queues, bytes, passed, end) else {
+                return Ok(());
+            };
+            session.held_bytes -= order::size(&piece.stamps, &piece.values).min(bytes.0);
+            if let Some(late) = piece.late {
+                self.tell_late(session, piece.stream, late);
+            }
+            self.play_recorded(session, piece.stream, piece.stamps, piece.values)?;
+        }
+    }
+
+    /// What was read of clocks and timestamps counts for the next samples.
+    fn learn(&self, session: &mut Session, end: bool) {
+        let mut told = Vec::new();
+        for (queue, parts) in session.queues.iter_mut().zip(&session.parts) {
+            let due = queue.offsets_due();
+            let learned = queue.learn();
+            for part in parts {
+                let stream = &mut session.streams[*part];
+                for offset in &due {
+                    stream.causal.measure(*offset);
+                }
+                if let Some(examined) = &learned {
+                    stream.placer.learn(Examined::clone(examined));
+                }
+            }
+            // At first there may be too little to tell.
+            let begun = end || session.origin.is_some();
+            if let Some(findings) = begun.then(|| queue.news(end)).flatten() {
+                let d = session.streams[parts[0]].description();
+                told.push(pull::told(d, findings));
+            }
+        }
+        for text in told {
+            gst::element_imp_warning!(self, gst::StreamError::Demux, ("{text}"));
+        }
+    }
+
+    /// Samples come after later ones of other streams were played.
+    fn tell_late(&self, session: &mut Session, recorded: usize, late: f64) {
+        if std::mem::replace(&mut session.queues[recorded].late_told, true) {
+            return;
+        }
+        let parts = session.parts[recorded].clone();
+        for part in &parts {
+            session.streams[*part].writer.mark_lost();
+        }
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Demux,
+            (
+                "Samples of {} stand {late:.1} s behind those of other streams in the file; \
+                 expected at most {:.0} s or {} MiB, which is what waits where the file cannot be \
+                 read anywhere. They are played late. Put a file source directly before xdfdemux \
+                 (filesrc ! xdfdemux): then the order of the file does not matter",
+                session.streams[parts[0]].description(),
+                order::MOST_SECONDS,
+                MOST_HELD >> 20
+            )
+        );
+    }
+
+    /// Fixes time zero by what waits.
+    fn release(&self, session: &mut Session) -> Result<(), gst::FlowError> {
         let film = session.film.clone();
         let mut origin = f64::INFINITY;
         let mut films = BTreeMap::<usize, Film>::new();
-        for h in &mut held {
-            let stream = &mut session.streams[h.stream];
-            let d = stream.description();
-            if film.as_ref() == Some(&d.name)
-                && let Some(frames) = Film::of(d)
-            {
-                films.entry(h.stream).or_insert(frames);
-            }
-            let mut frames = films.get_mut(&h.stream);
-            for (i, stamp) in h.stamps.iter().enumerate() {
-                if let Some(time) = plausible(stream.correct(*stamp)) {
-                    origin = origin.min(time);
-                    if let Some(frames) = &mut frames {
-                        frames.take(time, &h.values, i);
-                    }
+        for (i, queue) in session.queues.iter_mut().enumerate() {
+            let d = session.streams[session.parts[i][0]].description();
+            let named = film.as_ref() == Some(&d.name) && !queue.is_empty();
+            let mut frames = named.then(|| Film::of(d)).flatten();
+            queue.all(|time, values, n| {
+                origin = origin.min(time);
+                if let Some(frames) = &mut frames {
+                    frames.take(time, values, n);
                 }
+            });
+            if let Some(frames) = frames {
+                films.insert(i, frames);
             }
         }
         if let Some(film) = &film {
-            let names = session.streams.iter().map(|s| &*s.description().name);
-            let begin = |(i, film): (&usize, &Film)| Some((session.streams[*i].id, film.begin()?));
+            let first = |parts: &Vec<usize>| &session.streams[parts[0]];
+            let names = session.parts.iter().map(|p| &*first(p).description().name);
+            let begin =
+                |(i, film): (&usize, &Film)| Some((first(&session.parts[*i]).id, film.begin()?));
             let begins: Vec<_> = films.iter().filter_map(begin).collect();
             origin = self.begin_of_film(film, &begins, names)?;
         }
@@ -154,13 +219,37 @@ impl XdfDemux {
             imp = self,
             "time zero is {origin:.6} s on the recorder's clock"
         );
+        self.check_choices(session)?;
         session.origin = Some(origin);
-        session.held_bytes = 0;
         self.obj().no_more_pads();
-        for h in held {
-            self.play(session, h.stream, h.stamps, h.values)?;
+        Ok(())
+    }
+
+    /// Takes samples of a recorded stream for each pad that has channels of it.
+    pub(super) fn play_recorded(
+        &self,
+        session: &mut Session,
+        recorded: usize,
+        stamps: Vec<f64>,
+        values: Values,
+    ) -> Result<(), gst::FlowError> {
+        let parts = session.parts[recorded].clone();
+        if let Some((last, others)) = parts.split_last() {
+            for part in others {
+                self.play(session, *part, stamps.clone(), values.clone())?;
+            }
+            self.play(session, *last, stamps, values)?;
         }
         Ok(())
+    }
+
+    /// All streams are known: whether each has the channels that were chosen.
+    pub(super) fn check_choices(&self, session: &Session) -> Result<(), gst::FlowError> {
+        let streams = session.streams.iter().map(Stream::description);
+        session.choices.check(streams).map_err(|e| {
+            gst::element_imp_error!(self, gst::LibraryError::Settings, ("{e}"));
+            gst::FlowError::Error
+        })
     }
 
     /// Takes samples, and sends what has a time.
@@ -191,7 +280,7 @@ impl XdfDemux {
         }
         // What waits in the others waits no longer than it would have, live.
         let origin = session.origin.unwrap_or(0.0);
-        for other in (0..session.streams.len()).filter(|i| *i != index) {
+        for other in session.others(index) {
             let now = origin + session.reached(other) as f64 / 1e9;
             let stream = &mut session.streams[other];
             if !stream.holds() {
@@ -266,7 +355,7 @@ impl XdfDemux {
         }
         self.push(session, index)?;
         // The others have nothing until shortly before now.
-        for other in (0..session.streams.len()).filter(|i| *i != index) {
+        for other in session.others(index) {
             let now = session.reached(other).min(until);
             session.streams[other].idle(now);
             self.push(session, other)?;
@@ -312,11 +401,11 @@ impl XdfDemux {
             {
                 let peer = stream.pad.peer_query_caps(None);
                 let d = stream.description();
-                let own = possible(d);
+                let own = possible(stream);
                 gst::element_imp_error!(
                     self,
                     gst::StreamError::Format,
-                    ("{}", caps::mismatch(d, d.channels, &own, &peer))
+                    ("{}", caps::mismatch(d, stream.channels.len(), &own, &peer))
                 );
                 return Err(gst::FlowError::Error);
             }
@@ -330,6 +419,31 @@ impl XdfDemux {
         session: &mut Session,
         id: u32,
         header: Header,
+    ) -> Result<(), gst::FlowError> {
+        let pads = session.choices.of(&header.description).map_err(|e| {
+            gst::element_imp_error!(self, gst::LibraryError::Settings, ("{e}"));
+            gst::FlowError::Error
+        })?;
+        session.by_id.insert(id, session.parts.len());
+        session.parts.push(Vec::new());
+        let mut queue = Queue::new(&header.description);
+        if session.origin.is_some() {
+            queue.begin();
+        }
+        session.queues.push(queue);
+        for channels in pads {
+            self.add_part(session, id, header.clone(), channels)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a pad for channels of the stream that was added last.
+    fn add_part(
+        &self,
+        session: &mut Session,
+        id: u32,
+        header: Header,
+        channels: Vec<usize>,
     ) -> Result<(), gst::FlowError> {
         let Some(template) = self.obj().pad_template("stream_%u") else {
             return Err(gst::FlowError::Error);
@@ -354,10 +468,16 @@ impl XdfDemux {
             })
             .flags(gst::PadFlags::FIXED_CAPS)
             .build();
-        lock(&self.possible).insert(name, possible(&header.description));
+        let caps = caps::of_recorded(&header.description, &channels);
+        lock(&self.possible).insert(name, caps);
+        let recorded = session.parts.len() - 1;
+        let part = match session.parts[recorded].len() {
+            0 => format!("{id:08x}"),
+            n => format!("{id:08x}/{n}"),
+        };
         pad.set_active(true).map_err(|_| gst::FlowError::Flushing)?;
         let obj = self.obj();
-        let stream_id = pad.create_stream_id(&*obj, Some(&format!("{id:08x}")));
+        let stream_id = pad.create_stream_id(&*obj, Some(&part));
         let start = gst::event::StreamStart::builder(&stream_id)
             .group_id(session.group)
             .seqnum(session.seqnum)
@@ -371,7 +491,7 @@ impl XdfDemux {
             return Err(gst::FlowError::Error);
         }
         let dejitter = lock(&self.settings).dejitter;
-        let stream = Stream::new(id, header, pad, dejitter);
+        let stream = Stream::new((id, recorded), header, channels, pad, dejitter);
         // Who does not want it says so at the first buffer.
         self.agree_on_caps(&stream);
         let pad = &stream.pad;
@@ -382,10 +502,10 @@ impl XdfDemux {
         );
         let d = stream.description();
         pad.push_event(gst::event::Tag::new(events::tags(d)));
-        let channels: Vec<usize> = (0..d.channels).collect();
-        pad.push_event(events::stream_info(d, &channels, &stream.header.xml));
+        let xml = &stream.header.xml;
+        pad.push_event(events::stream_info(d, &stream.channels, xml));
         session.combiner.add_pad(pad);
-        session.by_id.insert(id, session.streams.len());
+        session.parts[recorded].push(session.streams.len());
         session.streams.push(stream);
         Ok(())
     }
@@ -393,7 +513,7 @@ impl XdfDemux {
     /// Chooses among the caps that a stream can have; false when none is wanted.
     pub(super) fn agree_on_caps(&self, stream: &Stream) -> bool {
         let peer = stream.pad.peer_query_caps(None);
-        let own = possible(stream.description());
+        let own = possible(stream);
         let mut common = own.intersect_with_mode(&peer, gst::CapsIntersectMode::First);
         if common.is_empty() {
             gst::warning!(CAT, obj = stream.pad, "{own} is not in {peer}");

@@ -40,7 +40,7 @@ impl XdfDemux {
             let piece = cursor::next(&mut session.cursors, map, |at| self.read(unzipped, at))?;
             match piece {
                 Some(piece) => {
-                    self.play(session, piece.stream, piece.stamps, piece.values)?;
+                    self.play_recorded(session, piece.stream, piece.stamps, piece.values)?;
                     // Nothing before the end of the segment can come any more.
                     let times = session.cursors.iter().filter_map(Cursor::time);
                     let earliest = times.fold(f64::INFINITY, f64::min);
@@ -166,6 +166,7 @@ impl XdfDemux {
         for stream in &map.streams {
             self.add_stream(session, stream.id, stream.header.clone())?;
         }
+        self.check_choices(session)?;
         self.tell_findings(&map);
         session.map = Some(map);
         self.start_at(session, 0);
@@ -242,13 +243,16 @@ impl XdfDemux {
         let Some(map) = &session.map else { return };
         session.cursors.clear();
         for (i, (cursor, n)) in Cursor::all(map, time).into_iter().enumerate() {
-            let (stream, recorded) = (&mut session.streams[i], &map.streams[i]);
-            let mut corrector = recorded.corrector.clone();
-            corrector.set_current(cursor.segment());
-            stream.corrector = Some(corrector);
-            stream.placer = Placer::new(recorded.examined.clone());
-            stream.placer.seek(n);
-            stream.restart(time as i64);
+            let recorded = &map.streams[i];
+            for part in &session.parts[i] {
+                let stream = &mut session.streams[*part];
+                let mut corrector = recorded.corrector.clone();
+                corrector.set_current(cursor.segment());
+                stream.corrector = Some(corrector);
+                stream.placer = Placer::new(recorded.examined.clone());
+                stream.placer.seek(n);
+                stream.restart(time as i64);
+            }
             session.cursors.push(cursor);
         }
         session.from = time as i64;

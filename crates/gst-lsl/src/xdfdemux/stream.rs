@@ -2,6 +2,7 @@
 //! From the samples of one recorded stream to buffers.
 
 use crate::writer::{self, LONGEST, SampleWriter};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use stream_info::{Description, Format};
@@ -13,6 +14,10 @@ const GAP: i64 = 250_000_000;
 
 pub(super) struct Stream {
     pub id: u32,
+    /// Which stream of the recording it is; several pads may have channels of one.
+    pub recorded: usize,
+    /// The channels that come on the pad, in order.
+    pub channels: Vec<usize>,
     pub header: Header,
     pub pad: gst::Pad,
     /// Without knowledge of what follows in the recording, for push mode.
@@ -86,8 +91,15 @@ pub(super) struct Ready {
 }
 
 impl Stream {
+    /// `recorded`: which stream of the recording it is. `channels`: those that come on `pad`.
     /// `dejitter`: take the jitter off the stamps if the stream is a regular one.
-    pub(super) fn new(id: u32, header: Header, pad: gst::Pad, dejitter: bool) -> Self {
+    pub(super) fn new(
+        (id, recorded): (u32, usize),
+        header: Header,
+        channels: Vec<usize>,
+        pad: gst::Pad,
+        dejitter: bool,
+    ) -> Self {
         let d = &header.description;
         let stride = d
             .format
@@ -106,6 +118,8 @@ impl Stream {
             offset: 0.0,
             late: d.offset_mean.unwrap_or(0.0),
             id,
+            recorded,
+            channels,
             header,
             pad,
             causal: Causal::default(),
@@ -293,14 +307,32 @@ impl Stream {
     /// Makes buffers of the samples that end after `from` and begin before `until`, ns.
     pub(super) fn cut(&mut self, placed: &Placed, from: i64, until: i64) {
         let channels = self.description().channels;
+        let wanted = (self.channels.len() != channels
+            || self.channels.iter().enumerate().any(|(i, c)| i != *c))
+        .then(|| self.channels.clone());
         for (i, time) in placed.times.iter().enumerate() {
             let sample = match (placed.values, self.stride) {
-                (Values::Numbers(n), Some(stride)) => n
-                    .get(i * stride..(i + 1) * stride)
-                    .map(std::borrow::Cow::Borrowed),
-                (Values::Texts(texts), _) => texts
-                    .get(i * channels..(i + 1) * channels)
-                    .map(|texts| texts.join("\n").into_bytes().into()),
+                (Values::Numbers(n), Some(stride)) => {
+                    let all = n.get(i * stride..(i + 1) * stride);
+                    all.map(|all| match &wanted {
+                        None => Cow::Borrowed(all),
+                        Some(wanted) => {
+                            let size = stride / channels.max(1);
+                            let of = wanted
+                                .iter()
+                                .filter_map(|c| all.get(c * size..(c + 1) * size));
+                            Cow::Owned(of.collect::<Vec<_>>().concat())
+                        }
+                    })
+                }
+                (Values::Texts(texts), _) => {
+                    let all = texts.get(i * channels..(i + 1) * channels);
+                    all.map(|all| {
+                        let of = self.channels.iter().filter_map(|c| all.get(*c));
+                        let of: Vec<&str> = of.map(String::as_str).collect();
+                        Cow::Owned(of.join("\n").into_bytes())
+                    })
+                }
                 _ => None,
             };
             let Some(time) = time.filter(|t| *t >= 0) else {
