@@ -129,6 +129,8 @@ lsl=$(library pylsl/lib 'liblsl.so*')
   printf 'export ORT_DYLIB_PATH=%q\n' "$ort"
   printf 'export LSL_LIBRARY=%q PYLSL_LIB=%q\n' "$lsl" "$lsl"
   printf 'export GST_PLUGIN_PATH=%q/"${GSTMVP_PROFILE:-release}"\n' "${CARGO_TARGET_DIR:-$target}"
+  echo '# mvp-check and mvp-offline are built beside the plugin.'
+  echo 'export PATH="$GST_PLUGIN_PATH:$PATH"'
   printf 'export GSTMVP_PYTHON=%q\n' "$python"
   printf 'export GSTMVP_MEDIA=%q\n' "$target/media"
   [ ! -x "$target/venv-training/bin/python" ] ||

@@ -13,7 +13,7 @@ use lsl_support::{Peer, hermetic, init, python, skip};
 use player::*;
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };

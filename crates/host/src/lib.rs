@@ -1,17 +1,34 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Questions to the operating system: from where this code was loaded, how its threads are
+//! Questions to the operating system: the name of the machine, from where this code was loaded, how its threads are
 //! scheduled, and how the process ends while one of them cannot.
 //!
 //! ```
 //! // A test is a program of its own: the directory that holds it.
 //! let directory = host::own_directory().expect("the loader knows its path");
 //! assert!(directory.is_absolute() && directory.is_dir());
+//! assert!(host::name().is_some_and(|name| !name.is_empty()));
 //! ```
 
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The name of this machine, as LSL streams carry it; `None` where the system does not tell.
+pub fn name() -> Option<String> {
+    #[cfg(unix)]
+    {
+        let mut name = [0u8; 256];
+        // SAFETY: there is room for as many bytes as the call is told.
+        let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
+        let end = name.iter().position(|b| *b == 0)?;
+        (failed == 0).then(|| String::from_utf8_lossy(&name[..end]).into_owned())
+    }
+    #[cfg(not(unix))]
+    {
+        std::env::var("COMPUTERNAME").ok()
+    }
+}
 
 /// The directory of the shared object (or program) that holds this code; `None` where the
 /// system does not tell.

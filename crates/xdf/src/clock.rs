@@ -108,6 +108,15 @@ impl Corrector {
         self.segments.len().saturating_sub(1)
     }
 
+    /// By how many seconds the offset grows in a second, in the longest clock segment; `None`
+    /// where all segments are shorter than `least` seconds.
+    pub fn drift(&self, least: f64) -> Option<f64> {
+        let length = |s: &&Segment| s.end - s.start;
+        let longest = self.segments.iter().filter(|s| length(s) >= least);
+        let longest = longest.max_by(|a, b| length(a).total_cmp(&length(b)));
+        longest.map(|s| s.line.slope)
+    }
+
     /// The time on the recorder's clock, seconds, of a timestamp of the sender's clock.
     ///
     /// Timestamps have to come in the order of the file: one that is nearer to the beginning of
@@ -250,6 +259,10 @@ mod tests {
         let mut all = offsets(0, 20, |_| 10.0);
         all.extend(offsets(100, 120, |_| 10.01));
         assert_eq!(Corrector::new(&all).resets(), 0);
+        let drifting = offsets(0, 20, |t| 3.0 + 5e-5 * t);
+        let drift = Corrector::new(&drifting).drift(10.0).expect("long enough");
+        assert!((drift - 5e-5).abs() < 1e-9, "{drift}");
+        assert_eq!(Corrector::new(&drifting[..2]).drift(10.0), None);
         assert_eq!(Corrector::new(&[]).correct(3.0), 3.0);
     }
 

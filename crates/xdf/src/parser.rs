@@ -250,6 +250,19 @@ impl From<More> for Stop {
     }
 }
 
+/// Where a boundary chunk's content stands.
+fn boundary(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        // Bytes that cannot begin it are passed over by one comparison each.
+        from += bytes.get(from..)?.iter().position(|b| *b == BOUNDARY[0])?;
+        if bytes[from..].starts_with(&BOUNDARY) {
+            return Some(from);
+        }
+        from += 1;
+    }
+}
+
 /// Reads from a slice without consuming it.
 struct Cursor<'a> {
     bytes: &'a [u8],
@@ -505,7 +518,7 @@ impl Parser {
     /// beginning of one.
     fn resync(&mut self) -> bool {
         let bytes = &self.buffer[self.read..];
-        match bytes.windows(BOUNDARY.len()).position(|w| w == BOUNDARY) {
+        match boundary(bytes) {
             Some(n) => {
                 self.consume(n + BOUNDARY.len());
                 self.state = State::Chunk;
