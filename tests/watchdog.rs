@@ -128,6 +128,7 @@ fn play(line: &str, model: &Path, limit: Duration) -> Run {
     let begun = Instant::now();
     pipeline.set_state(gst::State::Null).expect("null");
     let ended_in = begun.elapsed();
+    println!("NULL took {ended_in:?}");
     let frames = seen.lock().expect("list").clone();
     Run {
         warnings,
@@ -139,6 +140,7 @@ fn play(line: &str, model: &Path, limit: Duration) -> Run {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(60);
 
 /// `live` is `true` or `false`.
@@ -177,24 +179,44 @@ fn a_load_without_end_is_told_and_the_frames_pass() {
         assert_eq!(run.frames.len(), frames as usize);
         assert!(run.frames.iter().all(Option::is_none));
         assert!(run.took < 20 * SECOND, "{:?}", run.took);
-        assert!(run.ended_in < SECOND, "{:?}", run.ended_in);
+        assert!(run.ended_in < HALF_A_SECOND, "{:?}", run.ended_in);
         assert_eq!(run.stats.get::<u64>("timeouts"), Ok(1));
     }
 }
 
 #[test]
-fn the_end_comes_within_a_second_of_a_load_without_end() {
-    const TEST: &str = "the_end_comes_within_a_second_of_a_load_without_end";
+fn the_end_comes_within_half_a_second_of_a_load_without_end() {
+    const TEST: &str = "the_end_comes_within_half_a_second_of_a_load_without_end";
     let Some(model) = endless(TEST, "load", "fixture", "fusion.onnx") else {
         return;
     };
     // Before any time-out, and while another element loads the same.
     let run = play(&fusion(true, 1000, ""), model.path(), SECOND);
-    assert!(run.ended_in < SECOND, "{:?}", run.ended_in);
+    assert!(run.ended_in < HALF_A_SECOND, "{:?}", run.ended_in);
     // What goes on in the thread that was left keeps no other element from its model.
     let run = play(&fusion(false, 40, ""), &root().join("models/fixture"), LONG);
     assert!(run.warnings.is_empty(), "{:?}", run.warnings);
     assert!(run.frames.last().is_some_and(Option::is_some));
+}
+
+#[test]
+fn two_elements_that_load_without_end_end_within_half_a_second_together() {
+    const TEST: &str = "two_elements_that_load_without_end_end_within_half_a_second_together";
+    let Some(faces) = endless(TEST, "load", "face", "face_detector.onnx") else {
+        return;
+    };
+    let Some(model) = endless(TEST, "load", "fixture", "fusion.onnx") else {
+        return;
+    };
+    let faces = format!(
+        "facetrack execution-provider=cpu model={} ! mvpfusion",
+        faces.path().display()
+    );
+    let line = fusion(true, 1000, "").replace("mvpfusion", &faces);
+    let run = play(&line, model.path(), 2 * SECOND);
+    assert!(run.frames.len() > 1, "the video waits");
+    assert!(run.warnings.is_empty(), "{:?}", run.warnings);
+    assert!(run.ended_in < HALF_A_SECOND, "{:?}", run.ended_in);
 }
 
 #[test]
@@ -215,7 +237,7 @@ fn a_run_without_end_is_called_off_and_told() {
         assert_eq!(run.warnings.len(), 3, "{:?}", run.warnings);
         assert_eq!(run.frames.len(), frames as usize);
         assert!(run.took < 20 * SECOND, "{:?}", run.took);
-        assert!(run.ended_in < SECOND, "{:?}", run.ended_in);
+        assert!(run.ended_in < HALF_A_SECOND, "{:?}", run.ended_in);
         // The only answers there can be are those for which nothing was run.
         let answers = run.frames.iter().flatten();
         assert!(answers.clone().all(|m| m.label == "unknown"));
@@ -234,7 +256,7 @@ fn an_operator_that_nothing_interrupts_is_left_behind() {
     told(&run, &["running fusion.onnx", "0.3 s (run-timeout)"]);
     assert_eq!(run.frames.len(), 48);
     assert!(run.took < 10 * SECOND, "{:?}", run.took);
-    assert!(run.ended_in < SECOND, "{:?}", run.ended_in);
+    assert!(run.ended_in < HALF_A_SECOND, "{:?}", run.ended_in);
 }
 
 #[test]
@@ -247,7 +269,7 @@ fn answers_that_come_too_slowly_are_told() {
     let run = play(&line, model.path(), LONG);
     told(&run, &["3 answers in a row", "1.0 s (hop)", "Remedy"]);
     assert_eq!(run.warnings.len(), 1, "{:?}", run.warnings);
-    assert!(run.ended_in < SECOND, "{:?}", run.ended_in);
+    assert!(run.ended_in < HALF_A_SECOND, "{:?}", run.ended_in);
 }
 
 #[test]
@@ -274,7 +296,7 @@ fn a_face_model_without_end_is_told_and_the_frames_pass() {
         );
         assert_eq!(run.frames.len(), 60);
         assert!(run.took < 20 * SECOND, "{:?}", run.took);
-        assert!(run.ended_in < SECOND, "{:?}", run.ended_in);
+        assert!(run.ended_in < HALF_A_SECOND, "{:?}", run.ended_in);
     }
 }
 

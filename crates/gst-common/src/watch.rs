@@ -367,7 +367,7 @@ mod tests {
             let begun = Instant::now();
             b.worker.stop();
             let took = begun.elapsed();
-            assert!(took < Duration::from_millis(800), "{took:?}");
+            assert!(took < Duration::from_millis(400), "{took:?}");
             // The thread is alone with what it has, and ends when it can.
             b.steps.free(true);
             while Arc::strong_count(&b.steps) > 2 && begun.elapsed() < LONG {

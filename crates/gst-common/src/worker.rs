@@ -11,9 +11,11 @@ use std::time::Duration;
 
 /// Answers that nobody has taken are kept up to this number.
 const MAX_ANSWERS: usize = 16;
-/// How long the end of a worker waits for its thread, so that an element is stopped within a
-/// second whatever the thread does.
-const END_PATIENCE: Duration = Duration::from_millis(400);
+/// How long the end of a worker waits for its thread. A run that is called off ends within
+/// milliseconds, and so do most loads. What does not is left to itself: a pipeline stops its
+/// elements one after the other, and two of them shall be stopped within half a second whatever
+/// their threads do.
+const END_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a worker's thread does with its jobs. It is made, run and dropped on that thread.
 pub trait Task {
