@@ -473,6 +473,15 @@ impl Peer {
         writeln!(stdin, "{line}").expect("the peer listens");
     }
 
+    /// Sends the process a signal, such as `-STOP`; false where that cannot be done.
+    pub(crate) fn signal(&self, name: &str) -> bool {
+        let pid = self.child.id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args([name, &pid])
+            .status();
+        sent.is_ok_and(|s| s.success())
+    }
+
     /// As a crash or a pulled plug of the sender's machine does it.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
