@@ -66,6 +66,7 @@ mod pulse;
 mod resample;
 mod ring;
 mod tokens;
+mod trace;
 mod unit;
 mod units;
 
@@ -78,6 +79,7 @@ pub use pulse::DeriveSpec;
 pub use resample::Grid;
 pub use ring::GridRing;
 pub use tokens::TokenRing;
+pub use trace::Trace;
 pub use unit::{Conversion, Device, Quantity, Unit, UnitSpec};
 pub use units::{UnitsGrid, UnitsSpec, share};
 
