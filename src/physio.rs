@@ -308,6 +308,11 @@ impl Stream {
         self.conversion.full_scale(self.format.full_scale())
     }
 
+    /// The unit of [`Stream::samples`] in its short form, where it is known.
+    pub(super) fn unit_symbol(&self) -> Option<String> {
+        self.conversion.unit()?.symbol()
+    }
+
     /// Whether the unit is known, so that the values mean what they say.
     pub(super) fn has_known_unit(&self) -> bool {
         self.conversion.is_known()

@@ -49,35 +49,71 @@ fn result(sequence: u64) -> EmotionMeta {
     }
 }
 
+/// A heart at 72 beats per minute in mV, skin in µS with two responses, and a PPG that is off.
 fn traces() -> PhysioTraceMeta {
     let end = ClockTime::from_seconds(60);
-    let ecg = (0..2560).map(|i| {
-        let phase = (i as f32 / 256.0 * 1.2).fract();
+    let ecg = (0..1280).map(|i| {
+        let phase = (i as f32 / 128.0 * 1.2).fract();
         let wave = |centre: f32, width: f32, height: f32| {
             height * (-((phase - centre) / width).powi(2)).exp()
         };
-        wave(0.18, 0.03, 0.3)
-            + wave(0.3, 0.012, 3.0)
-            + wave(0.33, 0.01, -0.6)
-            + wave(0.55, 0.05, 0.6)
+        wave(0.18, 0.03, 0.12)
+            + wave(0.3, 0.012, 1.1)
+            + wave(0.33, 0.01, -0.25)
+            + wave(0.55, 0.05, 0.25)
     });
-    let eda = (0..40).map(|i| {
-        let t = i as f32 / 4.0;
-        if (18..22).contains(&i) {
-            f32::NAN
-        } else {
-            (t * 0.7).sin() * 0.8 + 0.1 * t
+    let beats = (0..12).map(|i| ((50.0 + (f64::from(i) + 0.3) / 1.2) * 1e9) as u64);
+    let eda = (0..160).map(|i| {
+        let response = |t: f32| {
+            let t = (i as f32 / 16.0 - t).max(0.0);
+            (1.0 - (-t / 0.7).exp()) * (-t / 3.0).exp()
+        };
+        match i {
+            100..110 => f32::NAN,
+            i => 4.1 + 0.002 * i as f32 + 0.5 * response(2.0) + 0.3 * response(7.0),
         }
     });
     let ppg = (0..640).map(|_| f32::NAN);
     PhysioTraceMeta {
         traces: vec![
-            PhysioTrace::new("eda", 4.0, end, eda),
-            PhysioTrace::new("ecg", 256.0, end, ecg),
+            PhysioTrace::new("ecg", 128.0, end, ecg)
+                .with_unit("mV")
+                .with_marks(beats.collect()),
+            PhysioTrace::new("eda", 16.0, end, eda)
+                .with_unit("µS")
+                .with_marks(vec![52_000_000_000, 57_000_000_000]),
             PhysioTrace::new("ppg", 64.0, end, ppg),
         ],
     }
 }
+
+/// Puts what the sensors tell on a frame, as mvpfusion does.
+fn attach_body(buffer: &mut gst::BufferRef, fields: &[(&str, f64)]) {
+    const NAME: &str = "GstPhysioMeta";
+    static REGISTER: Once = Once::new();
+    REGISTER.call_once(|| {
+        if !gst::meta::CustomMeta::is_registered(NAME) {
+            gst::meta::CustomMeta::register(NAME, &[]);
+        }
+    });
+    let mut meta = gst::meta::CustomMeta::add(buffer, NAME).expect("meta");
+    for (field, value) in fields {
+        meta.mut_structure().set(*field, *value);
+    }
+    if fields.iter().any(|(f, v)| *f == "quality-ppg" && *v < 0.5) {
+        meta.mut_structure().set("reason-ppg", "motion");
+    }
+}
+
+/// A good heart and skin.
+const GOOD: &[(&str, f64)] = &[
+    ("hr", 71.6),
+    ("scl", 4.312),
+    ("scr-rate", 4.2),
+    ("quality-ecg", 0.93),
+    ("quality-eda", 0.88),
+    ("quality-ppg", 0.12),
+];
 
 /// What each test frame carries.
 type Attach = dyn Fn(u64, &mut gst::BufferRef) + Send + Sync;
@@ -183,37 +219,64 @@ fn preview() {
     ];
     for (w, h) in [(640, 480), (1280, 720), (320, 240), (480, 854)] {
         for (name, overlay, change, face) in &cases {
-            let head = format!(
-                "videotestsrc num-buffers=1 pattern=smpte ! video/x-raw,format=I420,width={w},height={h},framerate=30/1"
-            );
-            let file = dir.join(format!("{name}-{w}x{h}.png"));
-            let tail = format!(
-                "videoconvert ! pngenc ! filesink location={}",
-                file.display()
-            );
             let (change, face) = (*change, *face);
-            run(
-                &head,
+            snapshot(
+                &dir.join(format!("{name}-{w}x{h}.png")),
+                (w, h),
                 overlay,
-                &tail,
                 Box::new(move |n, b| {
                     if let Some(change) = change {
                         let mut m = result(n);
                         change(&mut m);
                         m.attach(b).expect("attach");
                         traces().attach(b).expect("attach");
+                        attach_body(b, GOOD);
                     }
                     if face {
-                        gst_video::VideoRegionOfInterestMeta::add(
-                            b,
-                            "face",
-                            (w * 5 / 12, h / 4, w / 4, h * 2 / 5),
-                        );
+                        let area = (w * 5 / 12, h / 4, w / 4, h * 2 / 5);
+                        gst_video::VideoRegionOfInterestMeta::add(b, "face", area);
                     }
                 }),
             );
         }
     }
+    // A face in each corner and in the middle, as a webcam sees it, and one close up.
+    for (w, h) in [(640, 480), (1920, 1080), (3840, 2160)] {
+        for (place, x, y, width, height) in [
+            ("top-left", 0.04, 0.06, 0.2, 0.36),
+            ("top-right", 0.76, 0.06, 0.2, 0.36),
+            ("bottom-left", 0.04, 0.58, 0.2, 0.36),
+            ("bottom-right", 0.76, 0.58, 0.2, 0.36),
+            ("middle", 0.38, 0.2, 0.24, 0.42),
+            ("close", 0.33, 0.1, 0.34, 0.6),
+        ] {
+            let of = |share: f64, whole: u32| (share * f64::from(whole)) as u32;
+            let area = (of(x, w), of(y, h), of(width, w), of(height, h));
+            snapshot(
+                &dir.join(format!("face-{place}-{w}x{h}.png")),
+                (w, h),
+                "show=label+bars+coverage+traces+face",
+                Box::new(move |n, b| {
+                    result(n).attach(b).expect("attach");
+                    traces().attach(b).expect("attach");
+                    attach_body(b, GOOD);
+                    gst_video::VideoRegionOfInterestMeta::add(b, "face", area);
+                }),
+            );
+        }
+    }
+}
+
+/// Writes one frame of `size` with its overlay to `file`.
+fn snapshot(file: &std::path::Path, (w, h): (u32, u32), overlay: &str, attach: Box<Attach>) {
+    let head = format!(
+        "videotestsrc num-buffers=1 pattern=smpte ! video/x-raw,format=I420,width={w},height={h},framerate=30/1"
+    );
+    let tail = format!(
+        "videoconvert ! pngenc ! filesink location={}",
+        file.display()
+    );
+    run(&head, overlay, &tail, attach);
 }
 
 /// Frames of the test source that `overlay` got, drawn on, as bytes.
@@ -785,4 +848,150 @@ fn a_converter_upstream_finds_a_format() {
     assert_eq!(frames.len(), 2);
     let caps = frames[0].caps().expect("caps").to_string();
     assert!(caps.contains("NV12") && !caps.contains("meta:"), "{caps}");
+}
+
+/// Boxes of what was attached: x, y, width, height.
+fn boxes(rects: &[gst_video::VideoOverlayRectangle]) -> Vec<(i32, i32, u32, u32)> {
+    rects.iter().map(|r| r.render_rectangle()).collect()
+}
+
+fn meets(a: (i32, i32, u32, u32), b: (u32, u32, u32, u32)) -> bool {
+    let (ax, ay) = (i64::from(a.0), i64::from(a.1));
+    let (bx, by) = (i64::from(b.0), i64::from(b.1));
+    ax < bx + i64::from(b.2)
+        && bx < ax + i64::from(a.2)
+        && ay < by + i64::from(b.3)
+        && by < ay + i64::from(a.3)
+}
+
+/// Panel and traces leave the face alone, wherever it is and however many lines the frame has.
+#[test]
+fn no_face_is_covered() {
+    init();
+    for (w, h) in [(640, 480), (1280, 720), (3840, 2160)] {
+        for (x, y, height) in [
+            (0.03, 0.04, 0.36),
+            (0.74, 0.04, 0.36),
+            (0.03, 0.6, 0.36),
+            (0.74, 0.6, 0.36),
+            (0.38, 0.16, 0.42),
+            (0.36, 0.06, 0.58),
+        ] {
+            let of = |share: f64, whole: u32| (share * f64::from(whole)) as u32;
+            let size = of(height, h);
+            let face = (of(x, w), of(y, h), size * 4 / 5, size);
+            let caps = format!("video/x-raw,format=GRAY8,width={w},height={h},framerate=30/1");
+            let rects = attached(
+                "show=label+bars+coverage+traces",
+                1,
+                &caps,
+                Box::new(move |n, b| {
+                    result(n).attach(b).expect("attach");
+                    traces().attach(b).expect("attach");
+                    gst_video::VideoRegionOfInterestMeta::add(b, "face", face);
+                }),
+            );
+            let found = boxes(&rects[0]);
+            assert_eq!(found.len(), 2, "the traces and the panel");
+            for area in found {
+                assert!(!meets(area, face), "{w}x{h}: {area:?} covers {face:?}");
+                let (right, bottom) = (area.0 as u32 + area.2, area.1 as u32 + area.3);
+                assert!(right <= w && bottom <= h, "{area:?} in {w}x{h}");
+            }
+        }
+    }
+}
+
+/// A face that comes and goes does not make the panel jump, and a corner that was asked for is
+/// kept.
+#[test]
+fn the_panel_moves_seldom_and_only_by_itself() {
+    init();
+    let places = |overlay: &str, frames: u64, face: fn(u64) -> (u32, u32, u32, u32)| {
+        let rects = attached(
+            overlay,
+            frames,
+            GRAY,
+            Box::new(move |n, b| {
+                result(0).attach(b).expect("attach");
+                gst_video::VideoRegionOfInterestMeta::add(b, "face", face(n));
+            }),
+        );
+        let mut places: Vec<_> = rects.iter().map(|r| boxes(r)[0]).collect();
+        places.dedup();
+        places
+    };
+    let trembling = |n: u64| match n % 2 {
+        0 => (30, 30, 150, 180),
+        _ => (430, 30, 150, 180),
+    };
+    let show = "show=label+bars";
+    assert_eq!(places(show, 90, trembling).len(), 1);
+    // It stays at the right for half a second, then at the left: one move.
+    let moving = |n: u64| match n {
+        ..15 => (430, 30, 150, 180),
+        _ => (30, 30, 150, 180),
+    };
+    let found = places(show, 90, moving);
+    assert_eq!(found.len(), 2, "{found:?}");
+    let fixed = places("show=label+bars position=top-left", 90, moving);
+    assert_eq!(fixed.len(), 1);
+    assert!(fixed[0].0 < 20 && fixed[0].1 < 20, "{fixed:?}");
+}
+
+/// A heart beside its trace: the rate where it is known, a warning in its place where the signal
+/// is poor.
+#[test]
+fn a_poor_sensor_is_named_instead_of_a_number() {
+    init();
+    let strip = |fields: &'static [(&'static str, f64)]| {
+        let rects = attached(
+            "show=traces",
+            1,
+            GRAY,
+            Box::new(move |_, b| {
+                traces().attach(b).expect("attach");
+                if !fields.is_empty() {
+                    attach_body(b, fields);
+                }
+            }),
+        );
+        assert_eq!(rects[0].len(), 1, "the traces alone");
+        colours(&rects[0][0])
+    };
+    let (_, none, _) = strip(&[]);
+    assert_eq!(none, 0);
+    let (good, amber, _) = strip(&[("hr", 72.0), ("quality-ecg", 0.95)]);
+    assert_eq!(amber, 0);
+    let (poor, amber, _) = strip(&[("hr", 72.0), ("quality-ecg", 0.3)]);
+    assert!(amber > 30, "{amber}");
+    // The waveform is paler, and its beats have no marks.
+    assert!(poor < good, "{poor} {good}");
+}
+
+/// What is drawn of an ECG is a heart: as many marks and peaks as it has beats.
+#[test]
+fn every_beat_is_seen() {
+    init();
+    let strip = |marks: bool| {
+        let frames = blended(
+            GRAY,
+            "show=traces",
+            Box::new(move |_, b| {
+                let mut all = traces();
+                all.traces.truncate(1);
+                if !marks {
+                    all.traces[0].marks.clear();
+                }
+                all.attach(b).expect("attach");
+            }),
+        );
+        frames[0].clone()
+    };
+    let (with, without) = (strip(true), strip(false));
+    // Columns in which the two differ, above the foot of the strip: one run for each mark.
+    let differs = |x: usize| (400..450).any(|y| with[640 * y + x] != without[640 * y + x]);
+    let columns: Vec<bool> = (0..640).map(differs).collect();
+    let runs = columns.windows(2).filter(|w| !w[0] && w[1]).count();
+    assert_eq!(runs, 12);
 }

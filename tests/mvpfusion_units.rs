@@ -6,6 +6,8 @@ mod fusion_support;
 
 use fusion_support::{Run, follow, init, launch, ready};
 use gst::prelude::*;
+use gstmvp::PhysioTraceMeta;
+use std::sync::{Arc, Mutex};
 
 const SECONDS: u64 = 40;
 
@@ -23,14 +25,24 @@ fn body(
     properties: &str,
     caps: &str,
     value: impl Fn(f64) -> f64,
-) -> (Run, gst::Structure) {
+) -> (Run, gst::Structure, Option<PhysioTraceMeta>) {
     init();
     let pipeline = launch(&format!(
         "videotestsrc num-buffers={} ! video/x-raw,width=32,height=32,framerate=5/1 \
-         ! mvpfusion name=f model={model} execution-provider=cpu {properties} ! fakesink \
+         ! mvpfusion name=f model={model} execution-provider=cpu {properties} ! fakesink name=out \
          appsrc name=s ! f.eda",
         SECONDS * 5
     ));
+    let traces = Arc::new(Mutex::new(None));
+    let sink = pipeline.by_name("out").and_then(|s| s.static_pad("sink"));
+    let seen = traces.clone();
+    sink.expect("pad")
+        .add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(buffer) = info.buffer() {
+                *seen.lock().expect("lock") = PhysioTraceMeta::from_buffer(buffer);
+            }
+            gst::PadProbeReturn::Ok
+        });
     let src = pipeline.by_name("s").and_downcast::<gst_app::AppSrc>();
     let src = src.expect("appsrc");
     let caps: gst::Caps =
@@ -62,7 +74,8 @@ fn body(
     let stats = fusion.property::<gst::Structure>("stats");
     pipeline.set_state(gst::State::Null).expect("null");
     assert_eq!(run.error, None, "{properties} {caps}");
-    (run, stats)
+    let traces = traces.lock().expect("lock").take();
+    (run, stats, traces)
 }
 
 fn shipped() -> String {
@@ -99,7 +112,7 @@ fn the_same_skin_in_any_declared_unit_gives_the_same_answers() {
             (format!("eda::unit=\"{unit}\""), String::new()),
         ] {
             let caps = format!("format=F64LE{units}");
-            let (run, _) = body(&shipped(), &properties, &caps, |t| change(skin(t)));
+            let (run, ..) = body(&shipped(), &properties, &caps, |t| change(skin(t)));
             assert_eq!(run.warnings, [""; 0], "{unit} {properties}");
             let arousal = field(&run, "arousal");
             assert_eq!(arousal.len(), SECONDS as usize - 1, "{unit}");
@@ -149,7 +162,7 @@ fn values_that_cannot_be_microsiemens_are_masked_and_said() {
             "" => String::new(),
             caps => format!(",{caps}"),
         };
-        let (run, stats) = body("MODEL", properties, &format!("format=F64LE{more}"), |t| {
+        let (run, stats, _) = body("MODEL", properties, &format!("format=F64LE{more}"), |t| {
             change(skin(t))
         });
         let what = format!("{:?}", run.warnings);
@@ -171,7 +184,7 @@ fn a_unit_that_cannot_be_told_is_said_and_taken() {
         return;
     }
     // 5 µS in MOhm, or the dry skin of a wrist.
-    let (run, _) = body("MODEL", "", "format=F64LE", |t| 1.0 / skin(t));
+    let (run, ..) = body("MODEL", "", "format=F64LE", |t| 1.0 / skin(t));
     let what = format!("{:?}", run.warnings);
     assert_eq!(run.warnings.len(), 1, "{what}");
     for want in ["eda::unit=uS", "eda::unit=MOhm"] {
@@ -185,7 +198,7 @@ fn raw_counts_are_converted_by_the_formula_of_the_device() {
     if !ready("raw_counts_are_converted_by_the_formula_of_the_device") {
         return;
     }
-    let (plain, _) = body(&shipped(), "", "format=F64LE,units=uS", |t| {
+    let (plain, ..) = body(&shipped(), "", "format=F64LE,units=uS", |t| {
         (skin(t) / 25.0 * 65536.0).round() * 25.0 / 65536.0
     });
     for (properties, format) in [
@@ -194,7 +207,7 @@ fn raw_counts_are_converted_by_the_formula_of_the_device() {
         ("eda::scale=3.814697265625e-4", "S16LE,units=raw"),
     ] {
         let caps = format!("format={format}");
-        let (run, _) = body(&shipped(), properties, &caps, |t| {
+        let (run, ..) = body(&shipped(), properties, &caps, |t| {
             (skin(t) / 25.0 * 65536.0).round()
         });
         assert_eq!(run.warnings, [""; 0], "{properties}");
@@ -204,7 +217,7 @@ fn raw_counts_are_converted_by_the_formula_of_the_device() {
         assert!(worst <= 1e-6, "{properties}: {worst}");
     }
     // Both ends of the converter are saturated.
-    let (run, stats) = body(
+    let (run, stats, _) = body(
         "MODEL",
         "eda::device=bitalino-revolution",
         "format=S16LE",
@@ -230,12 +243,43 @@ fn contradictory_properties_are_said() {
         ("eda::adc-bits=10", "", &["adc-bits alone", "scale"]),
         ("eda::scale=2", ",units=mV", &["voltage"]),
     ] {
-        let (run, _) = body("MODEL", properties, &format!("format=F64LE{caps}"), skin);
+        let (run, ..) = body("MODEL", properties, &format!("format=F64LE{caps}"), skin);
         let what = format!("{properties}: {:?}", run.warnings);
         assert_eq!(run.warnings.len(), 1, "{what}");
         for want in wants.iter().chain(&["expected", "masked"]) {
             assert!(run.warnings[0].contains(want), "{want}: {what}");
         }
         assert_eq!(field(&run, "coverage-eda").last(), Some(&0.0), "{what}");
+    }
+}
+
+/// What is drawn is the signal in its unit, not what the network gets.
+#[test]
+fn frames_carry_the_waveform_in_its_unit() {
+    if !ready("frames_carry_the_waveform_in_its_unit") {
+        return;
+    }
+    for (caps, unit, factor) in [
+        ("format=F64LE,units=kOhm", "µS", 1.0),
+        ("format=F64LE", "", 1.0),
+    ] {
+        let (_, _, traces) = body("MODEL", "", caps, |t| match unit {
+            "" => factor * skin(t),
+            _ => 1e3 / skin(t),
+        });
+        let traces = traces.expect("the last frame has traces").traces;
+        assert_eq!(traces.len(), 1);
+        let eda = &traces[0];
+        assert_eq!((eda.name.as_str(), eda.unit.as_str()), ("eda", unit));
+        let end = eda.end.nseconds() as f64 / 1e9;
+        let first = end - eda.len() as f64 / eda.rate;
+        let worst = eda.values().enumerate().map(|(i, v)| {
+            let t = first + i as f64 / eda.rate;
+            // The filter delays by about a tenth of a second.
+            (f64::from(v) - skin(t - 0.1)).abs()
+        });
+        let worst = worst.fold(0.0, f64::max);
+        assert!(worst < 0.15, "{worst}");
+        assert!(eda.len() >= 100, "{}", eda.len());
     }
 }

@@ -28,13 +28,10 @@
  *
  * Since: plugins-mvp-0.1.0
  */
+use super::picture::{Cache, FrameContent};
 use super::{Position, Show, draw};
-use crate::meta::{EmotionMeta, FACE_REGION, PhysioTraceMeta};
 use gst::{glib, prelude::*, subclass::prelude::*};
-use gst_video::{
-    VideoOverlayComposition, VideoOverlayCompositionMeta, VideoOverlayFormatFlags,
-    VideoOverlayRectangle,
-};
+use gst_video::{VideoOverlayComposition, VideoOverlayCompositionMeta};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -45,22 +42,17 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-const DEFAULT_POSITION: Position = Position::TopLeft;
+const DEFAULT_POSITION: Position = Position::Auto;
 const DEFAULT_FONT_DESC: &str = "Sans";
 const DEFAULT_MAX_AGE: gst::ClockTime = gst::ClockTime::from_seconds(5);
 const DEFAULT_MIN_CONFIDENCE: f64 = 0.1;
-/// More faces than this in one frame are not outlined.
-const MAX_FACES: usize = 16;
-/// The traces are drawn again at most this often (ns), however often they change.
-const TRACE_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(66);
-
 #[derive(Debug, Clone)]
-struct Settings {
-    show: Show,
-    position: Position,
-    font_desc: String,
-    max_age: gst::ClockTime,
-    min_confidence: f64,
+pub(super) struct Settings {
+    pub(super) show: Show,
+    pub(super) position: Position,
+    pub(super) font_desc: String,
+    pub(super) max_age: gst::ClockTime,
+    pub(super) min_confidence: f64,
 }
 
 impl Default for Settings {
@@ -75,74 +67,11 @@ impl Default for Settings {
     }
 }
 
-/// A drawn picture, ready to be placed on any number of frames.
-struct Sprite {
-    pixels: gst::Buffer,
-    width: u32,
-    height: u32,
-}
-
-impl Sprite {
-    fn new(picture: draw::Picture) -> Result<Self, glib::BoolError> {
-        let (width, height) = (picture.width, picture.height);
-        let mut pixels = gst::Buffer::from_mut_slice(picture.data);
-        // cairo draws native-endian ARGB words, which is what compositions take.
-        let format = if cfg!(target_endian = "little") {
-            gst_video::VideoFormat::Bgra
-        } else {
-            gst_video::VideoFormat::Argb
-        };
-        let buf = pixels
-            .get_mut()
-            .ok_or_else(|| glib::bool_error!("the new picture is shared"))?;
-        gst_video::VideoMeta::add(
-            buf,
-            gst_video::VideoFrameFlags::empty(),
-            format,
-            width,
-            height,
-        )?;
-        Ok(Self {
-            pixels,
-            width,
-            height,
-        })
-    }
-
-    fn at(&self, x: i32, y: i32) -> VideoOverlayRectangle {
-        VideoOverlayRectangle::new_raw(
-            &self.pixels,
-            x,
-            y,
-            self.width,
-            self.height,
-            VideoOverlayFormatFlags::PREMULTIPLIED_ALPHA,
-        )
-    }
-}
-
 /// How frames of the negotiated caps get their picture.
 #[derive(Debug, Clone)]
 enum Mode {
     Attach,
     Blend(gst_video::VideoInfo),
-}
-
-/// The pictures drawn last; each is drawn again only when its key changes.
-#[derive(Default)]
-struct Cache {
-    canvas: Option<draw::Canvas>,
-    panel_key: Option<draw::Panel>,
-    panel: Option<VideoOverlayRectangle>,
-    panel_position: Position,
-    traces_key: Option<PhysioTraceMeta>,
-    traces_drawn: Option<gst::ClockTime>,
-    traces: Option<VideoOverlayRectangle>,
-    corners: Option<(u32, [Sprite; draw::CORNERS])>,
-    faces: Vec<(u32, u32, u32, u32)>,
-    composition: Option<VideoOverlayComposition>,
-    /// How often a panel was drawn; for tests and the log.
-    panels_drawn: u64,
 }
 
 #[derive(Default)]
@@ -152,199 +81,6 @@ struct State {
     /// Width, height and pixel aspect ratio of the frames.
     size: (u32, u32, f64),
     cache: Cache,
-}
-
-/// What one frame carries that can be drawn.
-struct FrameContent {
-    panel: Option<draw::Panel>,
-    traces: Option<PhysioTraceMeta>,
-    faces: Vec<(u32, u32, u32, u32)>,
-    pts: Option<gst::ClockTime>,
-}
-
-impl FrameContent {
-    fn read(buffer: &gst::BufferRef, settings: &Settings) -> Self {
-        let show = settings.show;
-        let rows = draw::Rows {
-            label: show.contains(Show::LABEL),
-            bars: show.contains(Show::BARS),
-            coverage: show.contains(Show::COVERAGE),
-            model: show.contains(Show::MODEL),
-        };
-        let panel = match EmotionMeta::from_buffer(buffer) {
-            Some(meta) => Some(draw::Panel::result(
-                &meta,
-                rows,
-                settings.min_confidence,
-                settings.max_age.nseconds(),
-            )),
-            None => show.contains(Show::WAITING).then_some(draw::Panel::Waiting),
-        };
-        let faces = if show.contains(Show::FACE) {
-            buffer
-                .iter_meta::<gst_video::VideoRegionOfInterestMeta>()
-                .filter(|r| r.roi_type() == FACE_REGION)
-                .map(|r| r.rect())
-                .take(MAX_FACES)
-                .collect()
-        } else {
-            Vec::new()
-        };
-        Self {
-            panel,
-            traces: show
-                .contains(Show::TRACES)
-                .then(|| PhysioTraceMeta::from_buffer(buffer))
-                .flatten(),
-            faces,
-            pts: buffer.pts(),
-        }
-    }
-}
-
-impl Cache {
-    /// The picture for one frame; `None` where nothing is drawn.
-    fn update(
-        &mut self,
-        canvas: &draw::Canvas,
-        position: Position,
-        content: FrameContent,
-    ) -> Result<Option<VideoOverlayComposition>, glib::BoolError> {
-        let failed = |e: cairo::Error| glib::bool_error!("cairo cannot draw the overlay: {}", e);
-        if self.canvas.as_ref() != Some(canvas) || self.panel_position != position {
-            let panels_drawn = self.panels_drawn;
-            *self = Self {
-                canvas: Some(canvas.clone()),
-                panel_position: position,
-                panels_drawn,
-                ..Self::default()
-            };
-        }
-        let margin = (canvas.em() * draw::MARGIN).round() as i32;
-        let mut changed = false;
-
-        if self.panel_key != content.panel {
-            changed = true;
-            self.panel = match &content.panel {
-                Some(panel) => {
-                    self.panels_drawn += 1;
-                    match panel.draw(canvas).map_err(failed)? {
-                        Some(picture) => {
-                            Some(place(canvas, position, margin, Sprite::new(picture)?))
-                        }
-                        None => None,
-                    }
-                }
-                None => None,
-            };
-            self.panel_key = content.panel;
-        }
-
-        if self.traces_key != content.traces {
-            let due = match (content.traces.is_some(), self.traces_drawn, content.pts) {
-                (true, Some(last), Some(now)) => now < last || now - last >= TRACE_INTERVAL,
-                _ => true,
-            };
-            if due {
-                changed = true;
-                self.traces = match &content.traces {
-                    Some(traces) => match draw::draw_traces(canvas, traces).map_err(failed)? {
-                        Some(picture) => {
-                            let sprite = Sprite::new(picture)?;
-                            // At the edge that the panel is not at.
-                            let across = if position.is_top() {
-                                Position::BottomLeft
-                            } else {
-                                Position::TopLeft
-                            };
-                            Some(place(canvas, across, margin, sprite))
-                        }
-                        None => None,
-                    },
-                    None => None,
-                };
-                self.traces_drawn = content.pts;
-                self.traces_key = content.traces;
-            }
-        }
-
-        if self.faces != content.faces {
-            changed = true;
-            self.faces = content.faces;
-        }
-
-        if changed {
-            // Outlines first: the panel stays readable where they meet.
-            let mut rectangles = Vec::with_capacity(2 + self.faces.len() * draw::CORNERS);
-            for face in self.faces.clone() {
-                if let Some(corners) = self.outline(canvas, face)? {
-                    rectangles.extend(corners);
-                }
-            }
-            rectangles.extend(self.traces.iter().cloned());
-            rectangles.extend(self.panel.iter().cloned());
-            self.composition = if rectangles.is_empty() {
-                None
-            } else {
-                Some(VideoOverlayComposition::new(&rectangles)?)
-            };
-        }
-        Ok(self.composition.clone())
-    }
-
-    /// Four corners around a face, within the frame.
-    fn outline(
-        &mut self,
-        canvas: &draw::Canvas,
-        (x, y, w, h): (u32, u32, u32, u32),
-    ) -> Result<Option<[VideoOverlayRectangle; draw::CORNERS]>, glib::BoolError> {
-        let x1 = x.saturating_add(w).min(canvas.width);
-        let y1 = y.saturating_add(h).min(canvas.height);
-        if x1.saturating_sub(x) < 6 || y1.saturating_sub(y) < 6 {
-            return Ok(None);
-        }
-        let arm = draw::corner_arm(canvas, x1 - x, y1 - y);
-        if self.corners.as_ref().is_none_or(|(a, _)| *a != arm) {
-            let corner = |i| {
-                draw::draw_corner(canvas, i, arm)
-                    .map_err(|e| glib::bool_error!("cairo cannot draw the outline: {}", e))
-                    .and_then(Sprite::new)
-            };
-            self.corners = Some((arm, [corner(0)?, corner(1)?, corner(2)?, corner(3)?]));
-        }
-        Ok(self.corners.as_ref().map(|(_, [a, b, c, d])| {
-            let (x, y) = (x as i32, y as i32);
-            let (right, bottom) = ((x1 - arm) as i32, (y1 - arm) as i32);
-            [
-                a.at(x, y),
-                b.at(right, y),
-                c.at(right, bottom),
-                d.at(x, bottom),
-            ]
-        }))
-    }
-}
-
-/// Puts `sprite` into a corner of the frame, `margin` pixels from the edges.
-fn place(
-    canvas: &draw::Canvas,
-    position: Position,
-    margin: i32,
-    sprite: Sprite,
-) -> VideoOverlayRectangle {
-    let margin_x = (f64::from(margin) / canvas.par).round() as i32;
-    let x = if position.is_left() {
-        margin_x
-    } else {
-        canvas.width as i32 - sprite.width as i32 - margin_x
-    };
-    let y = if position.is_top() {
-        margin
-    } else {
-        canvas.height as i32 - sprite.height as i32 - margin
-    };
-    // Even, so that the picture falls on whole chroma samples.
-    sprite.at(x.max(0) & !1, y.max(0) & !1)
 }
 
 fn meta_feature() -> &'static str {
@@ -431,6 +167,7 @@ impl EmotionOverlay {
                 height,
                 par,
                 font: settings.font_desc,
+                size: 1.0,
             };
             let drawn = state.cache.panels_drawn;
             let picture = state.cache.update(&canvas, settings.position, content);
@@ -748,7 +485,7 @@ impl ObjectImpl for EmotionOverlay {
                     .build(),
                 glib::ParamSpecEnum::builder_with_default::<Position>("position", DEFAULT_POSITION)
                     .nick("Position")
-                    .blurb("Corner of the frame for the result; traces are drawn at the opposite edge")
+                    .blurb("Corner of the frame for the result; traces are drawn at the opposite edge. auto: top left, or where neither covers a face; it moves only if a face is covered for 0.7 s, and gets smaller where there is no room")
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecString::builder("font-desc")

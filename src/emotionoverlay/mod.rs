@@ -3,6 +3,7 @@ use gst::{glib, prelude::*};
 
 pub(crate) mod draw;
 mod imp;
+mod picture;
 
 /// What `emotionoverlay` draws.
 #[glib::flags(name = "GstEmotionOverlayShow")]
@@ -40,7 +41,6 @@ impl Default for Show {
 #[repr(i32)]
 #[enum_type(name = "GstEmotionOverlayPosition")]
 pub enum Position {
-    #[default]
     #[enum_value(name = "Top left", nick = "top-left")]
     TopLeft,
     #[enum_value(name = "Top right", nick = "top-right")]
@@ -49,15 +49,21 @@ pub enum Position {
     BottomLeft,
     #[enum_value(name = "Bottom right", nick = "bottom-right")]
     BottomRight,
+    #[default]
+    #[enum_value(name = "Top left, or where no face is covered", nick = "auto")]
+    Auto,
 }
 
 impl Position {
-    pub(crate) fn is_top(self) -> bool {
-        matches!(self, Position::TopLeft | Position::TopRight)
-    }
-
-    pub(crate) fn is_left(self) -> bool {
-        matches!(self, Position::TopLeft | Position::BottomLeft)
+    /// The corner; `None` where it depends on the faces.
+    fn corner(self) -> Option<draw::Corner> {
+        Some(match self {
+            Self::TopLeft => draw::Corner::TopLeft,
+            Self::TopRight => draw::Corner::TopRight,
+            Self::BottomLeft => draw::Corner::BottomLeft,
+            Self::BottomRight => draw::Corner::BottomRight,
+            Self::Auto => return None,
+        })
     }
 }
 

@@ -7,6 +7,8 @@ pub const PHYSIO_TRACE_META: &str = "GstPhysioTraceMeta";
 const SAMPLES: &str = "samples-";
 const RATE: &str = "rate-";
 const END: &str = "end-";
+const UNIT: &str = "unit-";
+const MARKS: &str = "marks-";
 
 /// The last seconds of one physiology modality.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,9 +19,13 @@ pub struct PhysioTrace {
     pub rate: f64,
     /// Running time of the end of the last sample.
     pub end: ClockTime,
-    /// Values normalised by the bundle (no unit), oldest first, little-endian
-    /// 32-bit floats; NaN where nothing usable was received.
+    /// The waveform in the band that is drawn, oldest first, little-endian 32-bit floats; NaN
+    /// where nothing usable was received.
     pub samples: glib::Bytes,
+    /// Unit of the samples, such as `µS` and `mV`; empty where it is not known.
+    pub unit: String,
+    /// Running times (ns) of heartbeats or of the onsets of skin conductance responses.
+    pub marks: Vec<u64>,
 }
 
 impl PhysioTrace {
@@ -36,7 +42,21 @@ impl PhysioTrace {
             rate,
             end,
             samples: glib::Bytes::from_owned(bytes),
+            unit: String::new(),
+            marks: Vec::new(),
         }
+    }
+
+    /// With the unit of the samples.
+    pub fn with_unit(mut self, unit: impl Into<String>) -> Self {
+        self.unit = unit.into();
+        self
+    }
+
+    /// With the running times (ns) of what happened, oldest first.
+    pub fn with_marks(mut self, marks: Vec<u64>) -> Self {
+        self.marks = marks;
+        self
     }
 
     /// Number of samples.
@@ -60,7 +80,8 @@ impl PhysioTrace {
 /// What the body sent lately, as it rides on a video buffer.
 ///
 /// In the buffer: `samples-<modality>` (GBytes), `rate-<modality>` (double) and
-/// `end-<modality>` (uint64, ns) for each modality. Copying a buffer shares the samples.
+/// `end-<modality>` (uint64, ns) for each modality; where they are known `unit-<modality>` (string)
+/// and `marks-<modality>` (GBytes, 64-bit little-endian). Copying a buffer shares the samples.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PhysioTraceMeta {
     /// One for each modality, in the order of the bundle.
@@ -80,6 +101,13 @@ impl PhysioTraceMeta {
             s.set(format!("{SAMPLES}{}", t.name), t.samples.clone());
             s.set(format!("{RATE}{}", t.name), t.rate);
             s.set(format!("{END}{}", t.name), t.end.nseconds());
+            if !t.unit.is_empty() {
+                s.set(format!("{UNIT}{}", t.name), &t.unit);
+            }
+            if !t.marks.is_empty() {
+                let bytes: Vec<u8> = t.marks.iter().flat_map(|m| m.to_le_bytes()).collect();
+                s.set(format!("{MARKS}{}", t.name), glib::Bytes::from_owned(bytes));
+            }
         }
     }
 
@@ -117,11 +145,33 @@ impl PhysioTraceMeta {
                 .map_err(|e| wrong(&end_field, &e))?;
             let end = ClockTime::try_from(end)
                 .map_err(|_| wrong(&end_field, &"expected a running time, found none"))?;
+            let optional = |prefix: &str| {
+                let field = format!("{prefix}{name}");
+                s.has_field(&field).then_some(field)
+            };
+            let unit = match optional(UNIT) {
+                Some(f) => s.get::<String>(&f).map_err(|e| wrong(&f, &e))?,
+                None => String::new(),
+            };
+            let marks = match optional(MARKS) {
+                Some(f) => {
+                    let bytes = s.get::<glib::Bytes>(&f).map_err(|e| wrong(&f, &e))?;
+                    let (times, rest) = bytes.as_chunks();
+                    if !rest.is_empty() {
+                        let found = format!("{} bytes, expected a multiple of 8", bytes.len());
+                        return Err(wrong(&f, &found));
+                    }
+                    times.iter().map(|b| u64::from_le_bytes(*b)).collect()
+                }
+                None => Vec::new(),
+            };
             traces.push(PhysioTrace {
                 name: name.to_string(),
                 rate,
                 end,
                 samples,
+                unit,
+                marks,
             });
         }
         Ok(Self { traces })
@@ -148,7 +198,9 @@ mod tests {
         gst::init().expect("gst");
         crate::meta::register();
         let eda = PhysioTrace::new("eda", 4.0, ClockTime::from_seconds(9), [0.5, -1.25, 2.0]);
-        let ecg = PhysioTrace::new("ecg", 256.0, ClockTime::from_seconds(9), [f32::NAN, 1.0]);
+        let ecg = PhysioTrace::new("ecg", 256.0, ClockTime::from_seconds(9), [f32::NAN, 1.0])
+            .with_unit("mV")
+            .with_marks(vec![1, u64::MAX]);
         let both = PhysioTraceMeta {
             traces: vec![eda.clone(), ecg],
         };
@@ -176,7 +228,12 @@ mod tests {
             }
             .to_structure()
         };
-        let cases: [(&str, glib::SendValue); 4] = [
+        let cases: [(&str, glib::SendValue); 6] = [
+            ("unit-eda", 1.0f64.to_send_value()),
+            (
+                "marks-eda",
+                glib::Bytes::from_static(b"abc").to_send_value(),
+            ),
             (
                 "samples-eda",
                 glib::Bytes::from_static(b"abc").to_send_value(),

@@ -416,7 +416,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecUInt64::builder("trace-duration")
                     .nick("Trace duration")
-                    .blurb("Length of the filtered physiology that frames carry for emotionoverlay show=traces, in nanoseconds (0: none)")
+                    .blurb("Length of the waveforms that frames carry for emotionoverlay show=traces, in nanoseconds (0: none)")
                     .maximum(60_000_000_000)
                     .default_value(DEFAULT_TRACE.nseconds())
                     .mutable_ready()

@@ -7,11 +7,12 @@ use super::state::{PhysioPad, State, at_rate_1, place_of};
 use super::values::{Judged, judged};
 use crate::common;
 use crate::physio::{self, Refusal, Stream};
+use conditioning::Trace;
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_common::lock;
-use std::sync::MutexGuard;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The element and pad that `pad` is linked to.
 fn peer_name(pad: &gst::Pad) -> String {
@@ -113,7 +114,11 @@ impl MvpFusion {
             .with_physio_pad(name, |physio| physio.check.take())
             .flatten();
         let mut said = Judged::default();
+        let trace = self
+            .with_physio_pad(name, |physio| physio.trace.clone())
+            .flatten();
         if let Some(mut track) = inputs.signal(name) {
+            let mut trace = trace.as_ref().map(|trace| lock(trace));
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 gst::debug!(
                     CAT,
@@ -122,6 +127,9 @@ impl MvpFusion {
                     ClockTime::from_nseconds(start)
                 );
                 track.cut();
+                if let Some(trace) = &mut trace {
+                    trace.cut();
+                }
             }
             let range = track.spec().checks.range;
             for (i, value) in samples.enumerate().skip(skipped) {
@@ -129,6 +137,9 @@ impl MvpFusion {
                 let at = start + of_film(at);
                 let value = judged(check.as_mut(), range, at, value, &mut said);
                 track.push(at, value);
+                if let Some(trace) = &mut trace {
+                    trace.push(at, value);
+                }
             }
         }
         if let Some(check) = check {
@@ -328,6 +339,7 @@ impl MvpFusion {
                 if let Some(sensor) = self.sensor(name) {
                     lock(&sensor).flush();
                 }
+                self.flush_trace(name);
                 self.changed.notify_all();
                 if refused {
                     self.report_out_of_sync("it was refused");
@@ -337,6 +349,14 @@ impl MvpFusion {
             _ => {}
         }
         true
+    }
+
+    /// Drops what is drawn of pad `name`, as after a seek.
+    pub(super) fn flush_trace(&self, name: &str) {
+        let trace = self.with_physio_pad(name, |physio| physio.trace.clone());
+        if let Some(trace) = trace.flatten() {
+            lock(&trace).flush();
+        }
     }
 
     pub(super) fn with_physio_pad<T>(
@@ -384,7 +404,14 @@ impl MvpFusion {
         let (inputs, again) = {
             let mut state = self.state();
             let mut again = false;
+            let length = state.trace;
             if let Some(physio) = state.physio_pads.get_mut(name) {
+                let same = physio.stream.as_ref() == Some(&stream);
+                if !(same && physio.trace.is_some()) {
+                    let seconds = length.nseconds() as f64 / 1e9;
+                    let fresh = || Arc::new(Mutex::new(Trace::new(name, stream.rate, seconds)));
+                    physio.trace = (!length.is_zero()).then(fresh);
+                }
                 physio.stream = Some(stream.clone());
                 physio.check = stream.check.clone();
                 again = std::mem::take(&mut physio.refused);

@@ -12,13 +12,13 @@ use crate::common::Sync;
 pub(super) use crate::common::at_rate_1;
 use crate::meta::{PhysioTraceMeta, UnitOrder};
 use crate::physio::Stream;
-use conditioning::Plausibility;
+use conditioning::{Plausibility, Trace};
 use gst::ClockTime;
 use gst::prelude::*;
 use gst_common::Phase;
 use mvp::Inputs;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// How far physiology may run ahead of video before its pad holds it back, when waiting.
 pub(super) const AHEAD: u64 = 10_000_000_000;
@@ -64,6 +64,8 @@ pub(super) struct PhysioPad {
     /// Judges whether the samples can be in the signal's unit.
     pub(super) check: Option<Plausibility>,
     pub(super) told: Told,
+    /// What is drawn of it; locked by itself.
+    pub(super) trace: Option<Arc<Mutex<Trace>>>,
 }
 
 /// What has been said on the bus of a pad's values.
@@ -86,6 +88,7 @@ impl PhysioPad {
                 ..self.told
             },
             stream: self.stream.take(),
+            trace: self.trace.take(),
             refused: self.refused,
             has_segment: self.has_segment,
             ..Self::default()

@@ -7,6 +7,7 @@ use super::state::{AHEAD, State, at_rate_1, place_of};
 use super::worker::{Answered, Job};
 use crate::common::{self, Sync};
 use crate::meta::{PhysioTrace, PhysioTraceMeta};
+use crate::physio::Stream;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst::{ClockTime, glib};
@@ -84,7 +85,9 @@ impl MvpFusion {
                 self.request_and_wait(time)?;
             }
         }
-        let traces = time.zip(inputs).and_then(|(t, i)| self.traces(t, &i));
+        let traces = time
+            .filter(|_| inputs.is_some())
+            .and_then(|t| self.traces(t));
         let body = time.map_or(Ok(()), |t| self.mark_body(buffer.make_mut(), t, live));
         body.and_then(|()| self.mark(buffer.make_mut(), own, live, traces))
             .map_err(|e| {
@@ -259,6 +262,9 @@ impl MvpFusion {
             for sensor in overtaken.iter().filter_map(|name| self.sensor(name)) {
                 lock(&sensor).flush();
             }
+            for name in &overtaken {
+                self.flush_trace(name);
+            }
         }
         if tell {
             gst::element_imp_warning!(
@@ -280,32 +286,30 @@ impl MvpFusion {
     }
 
     /// The last seconds of every linked signal, to be drawn.
-    fn traces(&self, time: u64, inputs: &Inputs) -> Option<Arc<PhysioTraceMeta>> {
-        let (names, length) = {
+    fn traces(&self, time: u64) -> Option<Arc<PhysioTraceMeta>> {
+        let kept: Vec<_> = {
             let state = self.state();
             if let Some((at, traces)) = &state.traces
                 && (*at..*at + TRACE_PERIOD).contains(&time)
             {
                 return Some(traces.clone());
             }
-            if state.trace.is_zero() || state.physio_pads.is_empty() {
-                return None;
-            }
-            (
-                state.physio_pads.keys().cloned().collect::<Vec<_>>(),
-                state.trace,
-            )
+            let pads = state.physio_pads.iter().filter_map(|(name, physio)| {
+                let unit = physio.stream.as_ref().and_then(Stream::unit_symbol);
+                Some((name.clone(), physio.trace.clone()?, unit))
+            });
+            pads.collect()
         };
-        let traces = names.iter().filter_map(|name| {
-            let track = inputs.signal(name)?;
-            let seconds = length.nseconds() as f64 / 1e9;
-            let recent = track.recent(seconds, time).into_iter();
-            Some(PhysioTrace::new(
-                name,
-                track.spec().rate,
-                ClockTime::from_nseconds(time),
-                recent.map(|v| v.unwrap_or(f32::NAN)),
-            ))
+        if kept.is_empty() {
+            return None;
+        }
+        let traces = kept.iter().map(|(name, trace, unit)| {
+            let trace = lock(trace);
+            let recent = trace.recent(time).into_iter();
+            let values = recent.map(|v| v.unwrap_or(f32::NAN));
+            PhysioTrace::new(name, trace.rate(), ClockTime::from_nseconds(time), values)
+                .with_unit(unit.clone().unwrap_or_default())
+                .with_marks(trace.marks(time))
         });
         let traces = Arc::new(PhysioTraceMeta {
             traces: traces.collect(),

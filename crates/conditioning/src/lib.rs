@@ -72,6 +72,7 @@ pub mod quality;
 mod resample;
 mod ring;
 mod tokens;
+mod trace;
 mod unit;
 mod units;
 
@@ -85,6 +86,7 @@ pub use plausible::{Plausibility, PlausibleReading, Verdict, plausible_units};
 pub use resample::Grid;
 pub use ring::GridRing;
 pub use tokens::TokenRing;
+pub use trace::Trace;
 pub use unit::{Conversion, Device, Quantity, Unit, UnitSpec};
 pub use units::{UnitsGrid, UnitsSpec, share};
 

@@ -119,6 +119,29 @@ impl Unit {
         Some(Self { quantity, exponent })
     }
 
+    /// The usual short form: `µS`, `kΩ`, `mV`; `None` for quantities that are not converted.
+    pub fn symbol(self) -> Option<String> {
+        let prefix = match self.exponent {
+            -12 => "p",
+            -9 => "n",
+            -6 => "µ",
+            -3 => "m",
+            0 => "",
+            3 => "k",
+            6 => "M",
+            9 => "G",
+            _ => return None,
+        };
+        let base = match self.quantity {
+            Quantity::Conductance => "S",
+            Quantity::Resistance => "Ω",
+            Quantity::Voltage => "V",
+            Quantity::Current => "A",
+            _ => return None,
+        };
+        Some(format!("{prefix}{base}"))
+    }
+
     /// The unit that `signal` is conditioned in; `None` where any will do.
     pub fn of_signal(signal: &str) -> Option<Self> {
         match signal {
@@ -286,7 +309,8 @@ pub struct Conversion {
     scale: f64,
     offset: f64,
     step: Step,
-    known: bool,
+    /// What comes out, where that is known.
+    unit: Option<Unit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -317,7 +341,7 @@ impl Conversion {
         scale: 1.0,
         offset: 0.0,
         step: Step::Power(0),
-        known: false,
+        unit: None,
     };
 
     /// How values of `signal` come from those of a stream that says it is in `declared`, which
@@ -403,7 +427,7 @@ impl Conversion {
             scale,
             offset,
             step: step(unit, target),
-            known: unit.is_some(),
+            unit: unit.map(|unit| result(unit, target)),
         })
     }
 
@@ -430,19 +454,24 @@ impl Conversion {
             scale,
             offset,
             step: step(Some(unit), Unit::of_signal(signal)),
-            known: true,
+            unit: Some(result(unit, Unit::of_signal(signal))),
         })
     }
 
     /// Whether the unit is known, so that the values mean what they say.
     pub fn is_known(&self) -> bool {
-        self.known
+        self.unit.is_some()
+    }
+
+    /// The unit of the values that come out, where it is known.
+    pub fn unit(&self) -> Option<Unit> {
+        self.unit
     }
 
     /// Whether values come out as they went in.
     pub fn is_none(&self) -> bool {
         Self {
-            known: false,
+            unit: None,
             ..*self
         } == Self::NONE
     }
@@ -506,6 +535,14 @@ fn finite(name: &str, value: f64) -> Result<f64, String> {
         .is_finite()
         .then_some(value)
         .ok_or_else(|| format!("{name} is {value}; expected a finite number"))
+}
+
+/// What [`step`] gives.
+fn result(from: Unit, to: Option<Unit>) -> Unit {
+    match step(Some(from), to) {
+        Step::Power(0) => from,
+        _ => to.unwrap_or(from),
+    }
 }
 
 fn step(from: Option<Unit>, to: Option<Unit>) -> Step {
@@ -631,6 +668,18 @@ mod tests {
             assert_eq!(of("ecg", unit).apply(value), 1.5, "{unit}");
         }
         assert!(of("eda", "uS").is_none());
+        for (signal, declared, shown) in [
+            ("eda", "kOhm", Some("µS")),
+            ("eda", "uS", Some("µS")),
+            ("eda", "", None),
+            ("ecg", "uV", Some("mV")),
+            ("ecg", "raw", None),
+            ("ppg", "uA", Some("µA")),
+            ("resp", "kOhm", Some("kΩ")),
+        ] {
+            let unit = of(signal, declared).unit().and_then(Unit::symbol);
+            assert_eq!(unit.as_deref(), shown, "{signal} in {declared}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Lane {
 
 /// One physiological modality: its samples, and every signal that is made of them.
 ///
-/// Coverage, quality, counts and traces of the modality are those of its primary signal, which
+/// Coverage, quality and counts of the modality are those of its primary signal, which
 /// has the same name.
 #[derive(Debug)]
 pub struct SignalTrack {
@@ -199,22 +199,6 @@ impl SignalTrack {
         for lane in self.lanes_mut() {
             lane.close(end);
         }
-    }
-
-    /// The values of the primary signal in the `seconds` before running time `end` (ns), at the
-    /// rate of its grid, oldest first; `None` where there is none.
-    pub fn recent(&self, seconds: f64, end: u64) -> Vec<Option<f32>> {
-        let Lane { spec, ring, .. } = &self.primary;
-        let grid = Grid::new(spec.rate);
-        let n = (seconds * spec.rate) as usize;
-        let first = grid.ceil(end) as i64 - n as i64;
-        let (mut values, mut valid) = (vec![0.0; n], vec![0.0; n]);
-        ring.copy(first, &mut values, &mut valid);
-        values
-            .into_iter()
-            .zip(valid)
-            .map(|(v, ok)| (ok > 0.0).then_some(v))
-            .collect()
     }
 
     /// The primary signal of the bundle.

@@ -4,18 +4,22 @@
 //! Everything is laid out in em, the font size in pixels, which follows the
 //! frame: [`Canvas::em`].
 
+mod body;
 mod corner;
 mod panel;
 mod pen;
+mod place;
 mod traces;
 
 use cairo::{Context, Format, ImageSurface};
 use pango::FontDescription;
 use pen::Pen;
 
+pub(super) use body::Body;
 pub(super) use corner::{CORNERS, corner_arm, draw_corner};
 pub(super) use panel::{Panel, Rows};
-pub(super) use traces::draw_traces;
+pub(super) use place::{Area, Corner, Place, Placer, Sizes};
+pub(super) use traces::Traces;
 
 /// Font size in pixels at 480 lines, where `font-desc` names none.
 const BASE_PX: f64 = 15.0;
@@ -68,6 +72,8 @@ pub(super) struct Canvas {
     pub(super) par: f64,
     /// Pango font description; its size counts for a frame of 480 lines.
     pub(super) font: String,
+    /// Share of the usual size of the text, 0–1.
+    pub(super) size: f64,
 }
 
 impl Canvas {
@@ -91,9 +97,35 @@ impl Canvas {
         };
         let (w, h) = (self.logical_width(), f64::from(self.height));
         let lines = h.min(w * 0.75);
-        (base * lines / BASE_LINES)
+        (base * lines / BASE_LINES * self.size)
             .max(MIN_PX)
             .min(w / (PANEL_WIDTH + 2.0 * MARGIN))
+    }
+
+    /// The same with text of `size` (0–1) of the usual size.
+    pub(super) fn at_size(&self, size: f64) -> Self {
+        Self {
+            size,
+            ..self.clone()
+        }
+    }
+
+    /// Pixels of something `width` × `height` em, with `em` pixels to the em.
+    fn pixels(&self, em: f64, width: f64, height: f64) -> (u32, u32) {
+        let w = (width * em / self.par).ceil().max(1.0);
+        (w as u32, (height * em).ceil().max(1.0) as u32)
+    }
+
+    /// What is to be placed on the frame.
+    pub(super) fn sizes(&self, panel: Option<&Panel>, traces: Option<&Traces>) -> Sizes {
+        let margin = (self.em() * MARGIN).round();
+        Sizes {
+            frame: (self.width, self.height),
+            margin: ((margin / self.par).round() as u32, margin as u32),
+            panel: panel.and_then(|p| p.pixels(self)).unwrap_or_default(),
+            traces: traces.and_then(|t| t.pixels(self)).unwrap_or_default(),
+            smallest: MIN_PX / self.em(),
+        }
     }
 
     /// `width` and `height` in em, with `em` pixels to the em; `draw` works in em.
@@ -104,13 +136,14 @@ impl Canvas {
         height: f64,
         draw: impl FnOnce(&Pen) -> Result<(), cairo::Error>,
     ) -> Result<Picture, cairo::Error> {
-        let w = (width * em / self.par).ceil().max(1.0) as i32;
-        let h = (height * em).ceil().max(1.0) as i32;
-        let mut surface = ImageSurface::create(Format::ARgb32, w, h)?;
+        let (w, h) = self.pixels(em, width, height);
+        let mut surface = ImageSurface::create(Format::ARgb32, w as i32, h as i32)?;
         {
             let cr = Context::new(&surface)?;
-            cr.scale(em / self.par, em);
+            // Before the scale: pango would take it into its fonts, which on large frames are
+            // then larger than FreeType can draw.
             let layout = pangocairo::functions::create_layout(&cr);
+            cr.scale(em / self.par, em);
             pangocairo::functions::context_set_resolution(&layout.context(), 96.0);
             // Whole-pixel advances would space small text unevenly.
             let mut options = cairo::FontOptions::new()?;
@@ -137,8 +170,8 @@ impl Canvas {
             .flat_map(|line| line[..row].iter().copied())
             .collect();
         Ok(Picture {
-            width: w as u32,
-            height: h as u32,
+            width: w,
+            height: h,
             data,
         })
     }
@@ -156,6 +189,7 @@ mod tests {
                 height,
                 par: 1.0,
                 font: font.into(),
+                size: 1.0,
             }
             .em()
         };

@@ -90,6 +90,8 @@ pub(in super::super) struct Row {
     stale: bool,
 }
 
+/// Width and height, in em, of the note while there is no result.
+const WAITING: (f64, f64) = (11.6, 1.7);
 const BAND: f64 = 2.75;
 const TOP: f64 = 0.6;
 const BOTTOM: f64 = 0.45;
@@ -191,16 +193,37 @@ impl Panel {
         Self::Result(rows.collect())
     }
 
+    /// Height in em, 0 where nothing is to be shown; and pixels to the em.
+    fn layout(rows: &[Row], canvas: &Canvas) -> (Vec<f64>, f64, f64) {
+        let (tops, height) = layout(rows);
+        // A very flat frame: smaller text rather than rows outside the picture.
+        let em = canvas
+            .em()
+            .min(f64::from(canvas.height) / (height + 2.0 * MARGIN));
+        (tops, height, em)
+    }
+
+    /// Width and height of the picture; `None` where nothing is to be shown.
+    pub(super) fn pixels(&self, canvas: &Canvas) -> Option<(u32, u32)> {
+        match self {
+            Panel::Waiting => Some(canvas.pixels(canvas.em(), WAITING.0, WAITING.1)),
+            Panel::Result(rows) => {
+                let (_, height, em) = Self::layout(rows, canvas);
+                (height > 0.0).then(|| canvas.pixels(em, PANEL_WIDTH, height))
+            }
+        }
+    }
+
     /// Draws the panel; `None` where nothing is to be shown.
     ///
     /// # Errors
     /// cairo's, in practice only when memory runs out.
     pub(in super::super) fn draw(&self, canvas: &Canvas) -> Result<Option<Picture>, cairo::Error> {
-        let em = canvas.em();
         match self {
             Panel::Waiting => {
+                let em = canvas.em();
                 let text = "waiting for the model";
-                let (w, h) = (11.6, 1.7);
+                let (w, h) = WAITING;
                 canvas
                     .picture(em, w, h, |pen| {
                         pen.colour(BACK, 0.68);
@@ -211,12 +234,10 @@ impl Panel {
                     .map(Some)
             }
             Panel::Result(rows) => {
-                let (tops, height) = layout(rows);
+                let (tops, height, em) = Self::layout(rows, canvas);
                 if height == 0.0 {
                     return Ok(None);
                 }
-                // A very flat frame: smaller text rather than rows outside the picture.
-                let em = em.min(f64::from(canvas.height) / (height + 2.0 * MARGIN));
                 canvas
                     .picture(em, PANEL_WIDTH, height, |pen| {
                         pen.back(PANEL_WIDTH, height)?;
