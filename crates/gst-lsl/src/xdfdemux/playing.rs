@@ -6,7 +6,7 @@ use super::{
     film::Film,
     order::{self, Queue},
     pull,
-    scan::plausible,
+    scan::{self, plausible},
     stream::{Placed, Ready, Stream},
 };
 use crate::stream::{caps, events};
@@ -93,6 +93,7 @@ impl XdfDemux {
             }
             session.queues.iter_mut().for_each(Queue::begin);
             self.learn(session, end);
+            self.refuse_lonely(session);
             self.release(session)?;
             if session.origin.is_none() {
                 return Ok(());
@@ -162,6 +163,37 @@ impl XdfDemux {
                 MOST_HELD >> 20
             )
         );
+    }
+
+    /// Leaves out streams without clock offsets that share no time with the others: played
+    /// as they come, they would lie years away, and nothing waits so long.
+    fn refuse_lonely(&self, session: &mut Session) {
+        let ranges: Vec<_> = session.queues.iter_mut().map(Queue::range).collect();
+        let found = scan::apart(&ranges).into_iter().enumerate();
+        let mut far: Vec<(usize, f64)> = found
+            .filter_map(|(i, far)| Some((i, far?)))
+            .filter(|(i, _)| !session.queues[*i].has_offsets())
+            .collect();
+        // Where none is with another the first counts.
+        if far.len() == ranges.iter().flatten().count() && !far.is_empty() {
+            far.remove(0);
+        }
+        for (i, far) in far {
+            session.held_bytes -= session.queues[i].refuse().min(session.held_bytes);
+            let side = if far > 0.0 { "after" } else { "before" };
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "{} lies {:.1} s {side} all other streams, and has no clock offsets that could \
+                     tell another clock. Expected streams that were recorded together. It is left \
+                     out: put a file source directly before xdfdemux (filesrc ! xdfdemux) to play it \
+                     as it is; have the sender stamp its samples with lsl_local_clock()",
+                    session.streams[session.parts[i][0]].description(),
+                    far.abs()
+                )
+            );
+        }
     }
 
     /// Fixes time zero by what waits.
