@@ -171,7 +171,11 @@ fn a_recording_cut_anywhere_ends() {
         let path = file(&cut);
         let player = Player::new(path.path(), if n % 2 == 0 { PULL } else { PUSH }, SINK);
         match player.play() {
-            Ok(warnings) => assert!(warnings.len() <= 1, "{warnings:?}"),
+            Ok(mut warnings) => {
+                // Before the first clock offset the streams are of clocks that are far apart.
+                warnings.retain(|w| !w.contains("no clock offsets"));
+                assert!(warnings.len() <= 1, "{warnings:?}");
+            }
             Err(e) => assert!(cut.bytes.len() < 600, "{}: {e}", cut.bytes.len()),
         }
     }

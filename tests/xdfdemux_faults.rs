@@ -323,3 +323,50 @@ fn a_silent_sensor_holds_nothing_up() {
         }
     }
 }
+
+/// Without clock offsets nothing tells another clock but that a stream lies alone.
+#[test]
+fn a_stream_that_shares_no_time_with_the_others_is_told() {
+    for (off, word) in [(1.7e9, "after"), (-990.0, "before"), (0.0, "")] {
+        let mut xdf = Xdf::new();
+        for id in 1..=3 {
+            xdf.stream(id, &format!("S{id}"), 1, "float32", 8.0);
+            let of = if id == 2 { off } else { 0.0 };
+            let samples: Vec<_> = (0..240)
+                .map(|n| (1000.0 + of + f64::from(n) / 8.0, n as f32))
+                .collect();
+            xdf.floats(id, &samples);
+        }
+        let xdf = file(&xdf);
+        let player = Player::new(xdf.path(), PUSH, "fakesink sync=false async=false");
+        let told = player.play().expect("played");
+        assert_eq!(told.len(), usize::from(off != 0.0), "{off}: {told:?}");
+        assert!(
+            told.iter()
+                .all(|t| t.contains("'S2'") && t.contains("left out")),
+            "{told:?}"
+        );
+        let tracks = player.tracks.take();
+        assert_eq!(tracks["S3"].floats().len(), 240, "{off}");
+        assert!(
+            tracks["S1"]
+                .gaps
+                .iter()
+                .all(|g| g.0 + g.1 < 100_000_000_000),
+            "{off}"
+        );
+
+        let player = Player::new(xdf.path(), PULL, "fakesink sync=false async=false");
+        let told = player.play().expect("played");
+        assert_eq!(told.len(), usize::from(off != 0.0), "{off}: {told:?}");
+        for told in told {
+            for want in ["'S2'", word, "share no time", "expected", "LabRecorder"] {
+                let told = told.replace("Expected", "expected");
+                assert!(told.contains(want), "{want}: {told}");
+            }
+            assert!(!told.contains("'S1'"), "{told}");
+        }
+        let tracks = player.tracks.take();
+        assert!(tracks.values().all(|t| t.floats().len() == 240), "{off}");
+    }
+}

@@ -103,6 +103,11 @@ impl Corrector {
         }
     }
 
+    /// Whether there were offsets.
+    pub fn known(&self) -> bool {
+        !self.segments.is_empty()
+    }
+
     /// How often the sender's clock was reset.
     pub fn resets(&self) -> usize {
         self.segments.len().saturating_sub(1)

@@ -79,5 +79,5 @@ pub use clock::{Causal, Corrector, Offset};
 pub use film::Film;
 pub use gzip::{Gunzip, Spoiled, Unpacker, Unzipped, holds_xdf, is_gzip};
 pub use parser::{ChunkStart, Error, Event, Header, Parser, Resume, Values};
-pub use scan::{Chunk, Failed, Map, Recorded, plausible};
+pub use scan::{Chunk, Failed, Map, Recorded, apart, plausible};
 pub use stamps::{Examined, Examiner, Finding, Means, Placer};

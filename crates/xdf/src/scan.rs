@@ -93,6 +93,27 @@ impl Recorded {
     }
 }
 
+/// Streams that are further, seconds, from all others have no time in common with them.
+const APART: f64 = 60.0;
+
+/// Of each of `ranges`, first and last time, how far after (before, if negative) the nearest
+/// other it lies, seconds, where that is too far.
+pub fn apart(ranges: &[Option<(f64, f64)>]) -> Vec<Option<f64>> {
+    let from = |(from, to): (f64, f64), other: (f64, f64)| match () {
+        () if from > other.1 => from - other.1,
+        () if to < other.0 => to - other.0,
+        () => 0.0,
+    };
+    let of = |i: usize| {
+        let own = ranges[i]?;
+        let others = ranges.iter().enumerate().filter(|(other, _)| *other != i);
+        let far = others.filter_map(|(_, other)| Some(from(own, (*other)?)));
+        far.min_by(|a, b| a.abs().total_cmp(&b.abs()))
+            .filter(|far| far.abs() > APART)
+    };
+    (0..ranges.len()).map(of).collect()
+}
+
 /// What is known of a recording after the first look.
 pub struct Map {
     /// In the order of the file.
@@ -326,8 +347,49 @@ impl Map {
         })
     }
 
+    /// Streams without clock offsets that share no time with the others: which, and how far
+    /// after the nearest other (before, if negative) they lie, seconds.
+    pub fn lonely(&self) -> Vec<(usize, f64)> {
+        let ranges: Vec<_> = self.streams.iter().map(Recorded::range).collect();
+        let found = apart(&ranges).into_iter().enumerate();
+        found
+            .filter_map(|(i, far)| Some((i, far?)))
+            .filter(|(i, _)| !self.streams[*i].corrector.known())
+            .collect()
+    }
+
     /// Length of the recording, ns.
     pub fn duration(&self) -> u64 {
         ((self.end - self.origin) * 1e9).round().max(0.0) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_share_no_time_are_found() {
+        let (a, b) = (Some((1000.0, 1060.0)), Some((1010.0, 1011.0)));
+        for (ranges, wants) in [
+            (vec![a, b, None], vec![None, None, None]),
+            (vec![a], vec![None]),
+            // One after the other, and one of another clock.
+            (vec![a, Some((1100.0, 1200.0))], vec![None, None]),
+            (
+                vec![a, Some((1.7e9, 1.7e9)), b],
+                vec![None, Some(1.7e9 - 1060.0), None],
+            ),
+            (
+                vec![a, Some((5.0, 65.0)), b],
+                vec![None, Some(-935.0), None],
+            ),
+            (
+                vec![b, Some((2000.0, 2001.0))],
+                vec![Some(-989.0), Some(989.0)],
+            ),
+        ] {
+            assert_eq!(apart(&ranges), wants, "{ranges:?}");
+        }
     }
 }

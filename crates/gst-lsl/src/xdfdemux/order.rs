@@ -59,6 +59,8 @@ pub(super) struct Queue {
     /// Others do not wait for this one, until it comes again.
     pub(super) absent: bool,
     pub(super) late_told: bool,
+    /// It is of another clock, and nothing tells of which: it is left out.
+    refused: bool,
     /// What was told of its timestamps: kinds, and strays.
     told: (usize, u64),
 }
@@ -105,12 +107,27 @@ impl Queue {
             forced: false,
             absent: false,
             late_told: false,
+            refused: false,
             told: (0, 0),
         }
     }
 
     fn is_regular(&self) -> bool {
-        self.interval.is_some()
+        self.interval.is_some() && !self.refused
+    }
+
+    /// Whether there were clock offsets of this stream.
+    pub(super) fn has_offsets(&self) -> bool {
+        !self.offsets.is_empty()
+    }
+
+    /// Leaves the stream out; gives the bytes that waited.
+    pub(super) fn refuse(&mut self) -> usize {
+        self.refused = true;
+        self.times.clear();
+        self.waiting = 0;
+        let dropped = self.chunks.drain(..).map(|c| size(&c.stamps, &c.values));
+        dropped.sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,6 +136,9 @@ impl Queue {
 
     /// Takes samples; gives how many bytes more wait.
     pub(super) fn push(&mut self, stamps: Vec<f64>, values: Values) -> usize {
+        if self.refused {
+            return 0;
+        }
         (self.absent, self.forced) = (false, false);
         let size = size(&stamps, &values);
         self.unexamined.extend(&stamps);
@@ -266,6 +286,16 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// The first and the last time of what waits.
+    pub(super) fn range(&mut self) -> Option<(f64, f64)> {
+        let mut range: Option<(f64, f64)> = None;
+        self.all(|time, _, _| {
+            let (from, to) = range.unwrap_or((time, time));
+            range = Some((from.min(time), to.max(time)));
+        });
+        range
     }
 
     fn take(&mut self, limit: f64) -> Option<(Vec<f64>, Values)> {

@@ -11,7 +11,7 @@ use crate::stream::{caps, events};
 use crate::writer::Out;
 use gst::{prelude::*, subclass::prelude::*};
 use std::collections::BTreeMap;
-use xdf::{Event, Examined, Film, Header, Spoiled, Values, plausible};
+use xdf::{Event, Examined, Film, Header, Spoiled, Values, apart, plausible};
 
 impl XdfDemux {
     /// Takes bytes of the file, in push mode.
@@ -113,6 +113,7 @@ impl XdfDemux {
             }
             session.queues.iter_mut().for_each(Queue::begin);
             self.learn(session, end);
+            self.refuse_lonely(session);
             self.release(session)?;
             if session.origin.is_none() {
                 return Ok(());
@@ -182,6 +183,37 @@ impl XdfDemux {
                 MOST_HELD >> 20
             )
         );
+    }
+
+    /// Leaves out streams without clock offsets that share no time with the others: played
+    /// as they come, they would lie years away, and nothing waits so long.
+    fn refuse_lonely(&self, session: &mut Session) {
+        let ranges: Vec<_> = session.queues.iter_mut().map(Queue::range).collect();
+        let found = apart(&ranges).into_iter().enumerate();
+        let mut far: Vec<(usize, f64)> = found
+            .filter_map(|(i, far)| Some((i, far?)))
+            .filter(|(i, _)| !session.queues[*i].has_offsets())
+            .collect();
+        // Where none is with another the first counts.
+        if far.len() == ranges.iter().flatten().count() && !far.is_empty() {
+            far.remove(0);
+        }
+        for (i, far) in far {
+            session.held_bytes -= session.queues[i].refuse().min(session.held_bytes);
+            let side = if far > 0.0 { "after" } else { "before" };
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "{} lies {:.1} s {side} all other streams, and has no clock offsets that could \
+                     tell another clock. Expected streams that were recorded together. It is left \
+                     out: put a file source directly before xdfdemux (filesrc ! xdfdemux) to play it \
+                     as it is; have the sender stamp its samples with lsl_local_clock()",
+                    session.streams[session.parts[i][0]].description(),
+                    far.abs()
+                )
+            );
+        }
     }
 
     /// Fixes time zero by what waits.

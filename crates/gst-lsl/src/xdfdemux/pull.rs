@@ -179,6 +179,28 @@ impl XdfDemux {
 
     /// Tells of timestamps that are wrong, once for each stream.
     fn tell_findings(&self, map: &Map) {
+        let lonely = map.lonely();
+        let far: Vec<String> = (lonely.iter().take(TOLD as usize))
+            .map(|(i, far)| {
+                let d = &map.streams[*i].header.description;
+                let side = if *far > 0.0 { "after" } else { "before" };
+                format!("{d} lies {:.1} s {side} the nearest other", far.abs())
+            })
+            .collect();
+        if !far.is_empty() {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Demux,
+                (
+                    "Streams of the recording share no time with the others, and have no clock \
+                     offsets that could tell another clock: {}. Expected streams that were \
+                     recorded together. Their times are believed; have the sender stamp its \
+                     samples with lsl_local_clock(), and record with LabRecorder, which measures \
+                     clock offsets",
+                    far.join("; ")
+                )
+            );
+        }
         for stream in &map.streams {
             let findings = stream.examined.findings();
             if findings.is_empty() {
