@@ -245,7 +245,6 @@ name = "ppg"
 rate = 4.0
 max-gap = 0.2
 checks = { flat = 1.0 }
-filters = [{ type = "highpass", order = 2, cutoff = 0.5 }, { type = "lowpass", order = 2, cutoff = 4.0 }]
 derive = { type = "pulse-rate", min = 40.0, max = 180.0, span = 10.0 }
 normalisation = { type = "running", time-constant = 1200.0, warm-up = 10.0, min-std = 1.0, clip = 6.0 }
 
@@ -254,7 +253,6 @@ name = "ecg"
 rate = 4.0
 max-gap = 0.1
 checks = { flat = 1.0 }
-filters = [{ type = "highpass", order = 2, cutoff = 5.0 }, { type = "lowpass", order = 2, cutoff = 18.0 }]
 derive = { type = "pulse-rate", min = 40.0, max = 180.0, span = 10.0 }
 normalisation = { type = "running", time-constant = 1200.0, warm-up = 10.0, min-std = 1.0, clip = 6.0 }
 """

@@ -88,6 +88,8 @@ enum Kind {
 
 /// Lowest rate, Hz, at which beats are looked for.
 const SLOWEST: f64 = 30.0;
+/// Highest rate, Hz: more than any sensor has, and so few missing samples are bridged.
+const FASTEST: f64 = 100_000.0;
 /// Longest time without a sample, seconds, that is bridged by a straight line.
 const BRIDGED: f64 = 0.15;
 /// Larger values count as missing: their squares could not be summed.
@@ -116,7 +118,11 @@ pub(super) struct Front {
 
 impl Front {
     pub(super) fn new(signal: HeartSignal, rate: f64) -> Self {
-        let rate = if rate.is_finite() { rate } else { 0.0 };
+        let rate = if rate.is_nan() {
+            0.0
+        } else {
+            rate.min(FASTEST)
+        };
         let wanted = match signal {
             HeartSignal::Ecg => 250.0,
             HeartSignal::Ppg => 80.0,

@@ -433,5 +433,6 @@ fn correlation(a: &[f32], b: &[f32]) -> f64 {
         bb += y * y;
     }
     let size = (aa * bb).sqrt();
-    if size > 0.0 { ab / size } else { 0.0 }
+    let likeness = ab / size;
+    if likeness.is_finite() { likeness } else { 0.0 }
 }

@@ -28,8 +28,11 @@ const LOOK: f64 = 1.5;
 /// Looks of which the median counts, and how many there must be.
 const LOOKS: usize = 9;
 const FIRST_LOOKS: usize = 3;
-/// Logarithm of how much steeper the falls must be than the rises for the sign to change.
-const STEEPER: f64 = 0.2;
+/// Logarithm of how much steeper the falls must be than the rises for the signal to be taken
+/// for an inverted one, and below which it is taken for an upright one again. Most sensors give
+/// upright pulses, and in weak ones the two hardly differ.
+const STEEPER: f64 = 0.3;
+const LESS_STEEP: f64 = 0.1;
 /// Seconds of which the mean of the sums says what is usual.
 const USUAL: f64 = 2.0;
 
@@ -148,7 +151,12 @@ impl PpgFront {
             self.looks.pop_front();
         }
         let steeper = median(self.looks.iter().copied()).unwrap_or(0.0);
-        let changes = self.looks.len() >= FIRST_LOOKS && self.sign * steeper > STEEPER;
+        let turned = if self.sign > 0.0 {
+            steeper > STEEPER
+        } else {
+            steeper < LESS_STEEP
+        };
+        let changes = turned && self.looks.len() >= FIRST_LOOKS;
         if changes {
             self.sign = -self.sign;
         }
