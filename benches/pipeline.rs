@@ -613,7 +613,7 @@ fn face() -> Result<(), Failure> {
         let analysis = sorted(row.analysis.clone());
         let element = percentile(&sorted(row.element.clone()), 0.5);
         println!(
-            "| {} | {:.2} | {:.2} | {:.2} | {mean:.2} | {landmarks:.2} | {blendshapes:.2} | {:.2} | {element:.2} | {:.0} | ≥ 200 |",
+            "| {} | {:.2} | {:.2} | {:.2} | {mean:.2} | {landmarks:.2} | {blendshapes:.2} | {:.2} | {element:.2} | {:.0} | ≥ 250 |",
             row.directory
                 .strip_prefix(env!("CARGO_MANIFEST_DIR"))
                 .unwrap_or(&row.directory)
