@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import math
 import os
 import signal
 import sys
@@ -164,6 +165,9 @@ class Run:
 
     def stop(self) -> float:
         """Seconds until NULL."""
+        # A frame that is on its way when the pipeline stops is not lost.
+        self.video.closed_until = math.inf
+        self.wait_until(self.now() + 1.0)
         begin = time.monotonic()
         self.pipeline.set_state(self.gst.State.NULL)
         took = time.monotonic() - begin

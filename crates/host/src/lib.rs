@@ -71,6 +71,35 @@ pub fn work_beside_video() {
     }
 }
 
+/// How many more files and sockets this process may open; `None` where the system does not tell.
+///
+/// ```
+/// # #[cfg(target_os = "linux")]
+/// assert!(host::free_descriptors().expect("Linux tells") > 0);
+/// ```
+pub fn free_descriptors() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: the structure outlives the call, which fills it.
+        if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+            return None;
+        }
+        match std::fs::read_dir("/proc/self/fd") {
+            // One of them is of this very look.
+            Ok(open) => Some(limit.rlim_cur.saturating_sub(open.count() as u64 - 1)),
+            // There is not even one left.
+            Err(e) if e.raw_os_error() == Some(libc::EMFILE) => Some(0),
+            Err(_) => None,
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// Threads that nobody waits for and that may run when the process ends.
 static LEFT: AtomicUsize = AtomicUsize::new(0);
 

@@ -2,6 +2,7 @@
 //! What a stream may declare. Any host on the network can answer a search, and liblsl and this
 //! crate allocate and divide by what the answer says: it is checked before.
 
+use super::Error;
 use stream_info::{Description, Format, shortened};
 
 pub(crate) const MAX_CHANNELS: usize = 4096;
@@ -19,6 +20,25 @@ pub(crate) const MAX_XML: usize = 4 << 20;
 pub(crate) const MAX_OFFSET: f64 = 3600.0;
 /// Bytes that liblsl allocates for one string.
 const STRING: usize = 32;
+
+/// Files and sockets that liblsl opens for a search, or for an outlet. Without them it ends the
+/// process.
+const DESCRIPTORS: u64 = 14;
+
+/// Whether liblsl can open what it needs.
+///
+/// # Errors
+/// Says how many files the process may open yet, and how to have more.
+pub(crate) fn check_descriptors() -> Result<(), Error> {
+    match host::free_descriptors() {
+        Some(free) if free < DESCRIPTORS => Err(Error::Refused(format!(
+            "this process may open {free} more files and sockets, and liblsl ends it where it \
+             cannot open about {DESCRIPTORS}: raise the limit (ulimit -n, or LimitNOFILE= of \
+             systemd), or close what is open"
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// The numbers of a description, as liblsl read them and as they were written.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,7 @@ use super::{
     Error, Library, StreamInfo,
     ffi::{self, PushChunk},
     library::check,
+    limits,
 };
 use std::{
     ffi::c_ulong,
@@ -75,6 +76,7 @@ impl Outlet {
     /// [`Error::Failed`]: an unknown channel format, or what liblsl refuses, such as where no
     /// port is free.
     pub fn new(info: &StreamInfo) -> Result<Self, Error> {
+        limits::check_descriptors()?;
         let library = info.library();
         let format = info.format().ok_or(Error::Failed(
             "outlet creation",

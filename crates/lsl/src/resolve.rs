@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-use super::{Error, Library, StreamInfo, ffi, library::c_string};
+use super::{Error, Library, StreamInfo, ffi, library::c_string, limits};
 use std::{ffi::CString, ptr, time::Duration};
 use stream_info::{Description, shortened};
 
@@ -42,12 +42,13 @@ impl Resolver {
     /// A stream not seen for `forget_after` is no longer a result.
     ///
     /// # Errors
-    /// A predicate that liblsl cannot read.
+    /// A predicate that liblsl cannot read, or too few files that the process may open.
     pub fn new(
         library: &'static Library,
         query: &Query,
         forget_after: Duration,
     ) -> Result<Self, Error> {
+        limits::check_descriptors()?;
         let forget_after = forget_after.as_secs_f64();
         let xpath = query.xpath();
         let predicate = xpath

@@ -332,7 +332,12 @@ impl Receiver {
         Resolver::new(self.library, &self.config.query, FORGET).map_err(|e| {
             self.fail(
                 gst::LibraryError::Settings,
-                &format!("No stream can be looked for: {e}. Check the property predicate"),
+                &match e {
+                    lsl::Error::Predicate(..) => {
+                        format!("No stream can be looked for: {e}. Check the property predicate")
+                    }
+                    e => format!("No stream can be looked for: {e}"),
+                },
             )
         })
     }
