@@ -284,22 +284,27 @@ fn a_unit_that_does_not_suit_masks_the_signal() {
         return;
     }
     for (pad, unit, fits) in [
-        ("eda", "kOhm", false),
+        ("eda", "kOhm", true),
         ("eda", "mV", false),
+        ("eda", "raw", false),
         ("eda", "microsiemens", true),
         ("ecg", "uS", false),
         ("ecg", "raw", true),
     ] {
         let pipeline = launch(&(video("") + &format!("appsrc name=s ! f.{pad}")));
+        let value = match unit {
+            "kOhm" => |t, c| 1000.0 / wave(t, c),
+            _ => wave,
+        };
         feed(
             &pipeline,
             "s",
-            whole(lsl(1, 64, &format!("units={unit}")), wave),
+            whole(lsl(1, 64, &format!("units={unit}")), value),
         );
         let run = play(&pipeline);
         assert_eq!(run.error, None);
         let told = run.warnings.join("\n");
-        let about = [unit, "expected", "masked", "::force=true"];
+        let about = [unit, "expected", "masked", "::unit", "::force=true"];
         assert_eq!(about.iter().all(|w| told.contains(w)), !fits, "{told}");
         assert_eq!(run.coverage(pad) > 0.2, fits, "{pad} in {unit}: {told}");
     }
@@ -413,7 +418,7 @@ fn a_stream_that_changes_for_the_worse_is_masked_until_it_fits_again() {
         ("channel-labels=\"left,right\"", 2),
         ("", 3),
         ("stream-type=ECG", 1),
-        ("units=kOhm", 1),
+        ("units=mV", 1),
     ] {
         let mut held = Vec::new();
         for returns in [false, true] {

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MPL-2.0
-use super::state::State;
-use super::worker::{self, Plan, Worker};
 /**
  * SECTION:element-mvpfusion
  *
@@ -26,10 +24,13 @@ use super::worker::{self, Plan, Worker};
  *
  * Since: plugins-mvp-0.1.0
  */
-use super::{physio, request};
+use super::request;
+use super::state::State;
+use super::worker::{self, Plan, Worker};
 use crate::common::{self, ExecutionProvider, Sync};
 use crate::graph_watch::{GraphWatch, Timeouts};
 use crate::meta::UnitOrder;
+use crate::physio;
 use gst::ClockTime;
 use gst::glib;
 use gst::prelude::*;
@@ -434,7 +435,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite, flat, saturated, late")
+                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), coverage-<modality>, and for each pad samples, not-finite (also those that cannot be in the signal's unit), flat, saturated, late")
                     .read_only()
                     .build(),
             ]

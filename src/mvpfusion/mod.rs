@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
+mod body;
 mod branch_seek;
-mod declared;
 mod imp;
 mod pace;
 mod person;
-mod physio;
 mod physio_pad;
 mod request;
 mod request_pad;
 mod seeking;
 mod state;
+mod values;
 mod video;
 mod worker;
 
@@ -27,6 +27,8 @@ glib::wrapper! {
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    #[cfg(feature = "doc")]
+    request_pad::Device::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),
         "mvpfusion",

@@ -3,12 +3,15 @@
 
 use super::MvpFusionPad;
 use super::imp::{CAT, MvpFusion};
-use super::physio::{self, Refusal, Stream};
+
 use super::state::{PhysioPad, State, at_rate_1};
+use super::values::{Judged, judged};
 use crate::common;
+use crate::physio::{self, Refusal, Stream};
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_common::lock;
 use std::sync::MutexGuard;
 
 /// The element and pad that `pad` is linked to.
@@ -87,6 +90,22 @@ impl MvpFusion {
         let offset = stream.sample_time(skipped as u64, count, duration);
         let length = duration.unwrap_or_else(|| stream.sample_time(count, count, None));
         let end = start + length.saturating_sub(offset);
+        let sensor = self.sensor(name);
+        let mut sensor = sensor.as_deref().map(lock);
+        if let Some(sensor) = &mut sensor {
+            if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+                sensor.cut();
+            }
+            for (i, value) in stream.samples(&map).enumerate().skip(skipped) {
+                let at = stream.sample_time(i as u64, count, duration) - offset;
+                sensor.push(start + at, value, |_| {});
+            }
+        }
+        drop(sensor);
+        let mut check = self
+            .with_physio_pad(name, |physio| physio.check.take())
+            .flatten();
+        let mut said = Judged::default();
         if let Some(mut track) = inputs.signal(name) {
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
                 gst::debug!(
@@ -97,10 +116,17 @@ impl MvpFusion {
                 );
                 track.cut();
             }
+            let range = track.spec().checks.range;
             for (i, value) in samples.enumerate().skip(skipped) {
                 let at = stream.sample_time(i as u64, count, duration) - offset;
+                let value = judged(check.as_mut(), range, start + at, value, &mut said);
                 track.push(start + at, value);
             }
+        }
+        if let Some(check) = check {
+            let limits = check.limits();
+            self.with_physio_pad(name, |physio| physio.check = Some(check));
+            self.tell_judged(pad, name, &stream, limits, said);
         }
         self.advance(pad, name, end)
     }
@@ -140,6 +166,9 @@ impl MvpFusion {
             }
             None => end,
         };
+        if let Some(sensor) = self.sensor(name) {
+            lock(&sensor).complete(end);
+        }
         let mut state = self.state();
         if let Some(physio) = state.physio_pads.get_mut(name) {
             physio.progress = physio.progress.max(end);
@@ -283,6 +312,9 @@ impl MvpFusion {
                 if let Some(mut track) = inputs.as_ref().and_then(|i| i.signal(name)) {
                     track.flush();
                 }
+                if let Some(sensor) = self.sensor(name) {
+                    lock(&sensor).flush();
+                }
                 self.changed.notify_all();
                 if refused {
                     self.report_out_of_sync("it was refused");
@@ -341,6 +373,7 @@ impl MvpFusion {
             let mut again = false;
             if let Some(physio) = state.physio_pads.get_mut(name) {
                 physio.stream = Some(stream.clone());
+                physio.check = stream.check.clone();
                 again = std::mem::take(&mut physio.refused);
             }
             (state.inputs.clone(), again)
@@ -348,6 +381,7 @@ impl MvpFusion {
         if again {
             gst::info!(CAT, obj = pad, "the stream fits again: {name} is read");
         }
+        self.configure_sensor(name, stream.rate, stream.full_scale());
         if let Some(inputs) = inputs {
             match inputs.signal(name) {
                 Some(mut track) => {
@@ -359,7 +393,7 @@ impl MvpFusion {
                         pad.stream_id().as_deref().unwrap_or("without an id"),
                         stream.describe(caps, name)
                     );
-                    track.configure(stream.rate, stream.format.full_scale());
+                    track.configure(stream.rate, stream.full_scale());
                 }
                 None => gst::element_imp_warning!(
                     self,
@@ -389,8 +423,11 @@ impl MvpFusion {
                  {pad_name}::force=true at the element takes it all the same"
             ),
             Refusal::Unit(_) => format!(
-                "Let the device send another unit; {pad_name}::force=true at the element {element} \
-                 takes it all the same"
+                "If the stream's own words are wrong, say what its values are at the element {element}: \
+                 {pad_name}::unit, with {pad_name}::scale and {pad_name}::offset before it, or \
+                 {pad_name}::device=bitalino, bitalino-revolution or biosignalsplux for raw counts, or \
+                 {pad_name}::adc-bits for those of another device. {pad_name}::force=true takes the \
+                 values as they are"
             ),
         };
         let inputs = {

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The state that the streaming threads of `mvpfusion` share.
 
+use super::body::SharedSensor;
 use super::branch_seek::BranchSeek;
 use super::pace::Pace;
 use super::person::Person;
-use super::physio::Stream;
+
 use super::worker::{Answered, Shared, Worker};
 use crate::common::Sync;
+pub(super) use crate::common::at_rate_1;
 use crate::meta::{PhysioTraceMeta, UnitOrder};
+use crate::physio::Stream;
+use conditioning::Plausibility;
 use gst::ClockTime;
 use gst::prelude::*;
 use gst_common::Phase;
@@ -20,18 +24,6 @@ pub(super) const AHEAD: u64 = 10_000_000_000;
 /// The same while every pad has what the next answer needs. It is not 0: one demuxer may
 /// feed several pads, and has to get past the samples of one to those of another.
 const NEAR_AHEAD: u64 = 2_000_000_000;
-
-/// The segment with its rate taken out: running time counts seconds of the film and the
-/// body, however fast they play.
-pub(super) fn at_rate_1(
-    segment: &gst::FormattedSegment<ClockTime>,
-) -> gst::FormattedSegment<ClockTime> {
-    let mut segment = segment.clone();
-    if segment.rate() > 0.0 {
-        segment.set_rate(1.0);
-    }
-    segment
-}
 
 /// One physiology pad, as the video's streaming thread needs it.
 #[derive(Debug, Default)]
@@ -55,6 +47,18 @@ pub(super) struct PhysioPad {
     /// A segment has come, so there is an element upstream that can be sought.
     pub(super) has_segment: bool,
     pub(super) samples: u64,
+    /// Judges whether the samples can be in the signal's unit.
+    pub(super) check: Option<Plausibility>,
+    pub(super) told: Told,
+}
+
+/// What has been said on the bus of a pad's values.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Told {
+    /// Running time (ns) of the last warning that they cannot be in the signal's unit.
+    pub(super) implausible: Option<u64>,
+    /// That the unit cannot be told from them.
+    pub(super) ambiguous: bool,
 }
 
 impl PhysioPad {
@@ -62,6 +66,11 @@ impl PhysioPad {
     pub(super) fn restart(&mut self) {
         *self = Self {
             pad: self.pad.take(),
+            check: self.stream.as_ref().and_then(|s| s.check.clone()),
+            told: Told {
+                implausible: None,
+                ..self.told
+            },
             stream: self.stream.take(),
             refused: self.refused,
             has_segment: self.has_segment,
@@ -142,6 +151,9 @@ pub(super) struct State {
     /// Decided at the first frame, and again when pads come and go.
     pub(super) live: Option<bool>,
     pub(super) physio_pads: BTreeMap<String, PhysioPad>,
+
+    /// One for each physiology pad that has had caps.
+    pub(super) sensors: BTreeMap<String, SharedSensor>,
 
     /// The hop that was requested last.
     pub(super) last_hop: u64,

@@ -10,7 +10,7 @@ use crate::meta::{PhysioTrace, PhysioTraceMeta};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst::{ClockTime, glib};
-use gst_common::Phase;
+use gst_common::{Phase, lock};
 use mvp::Inputs;
 use std::sync::{Arc, MutexGuard};
 
@@ -82,7 +82,8 @@ impl MvpFusion {
             }
         }
         let traces = time.zip(inputs).and_then(|(t, i)| self.traces(t, &i));
-        self.mark(buffer.make_mut(), own, live, traces)
+        let body = time.map_or(Ok(()), |t| self.mark_body(buffer.make_mut(), t, live));
+        body.and_then(|()| self.mark(buffer.make_mut(), own, live, traces))
             .map_err(|e| {
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("{e}"));
                 gst::FlowError::Error
@@ -244,6 +245,9 @@ impl MvpFusion {
             inputs.video().flush();
             for mut track in overtaken.iter().filter_map(|name| inputs.signal(name)) {
                 track.flush();
+            }
+            for sensor in overtaken.iter().filter_map(|name| self.sensor(name)) {
+                lock(&sensor).flush();
             }
         }
         if tell {

@@ -10,8 +10,13 @@
 //! 4. linear interpolation onto a [`Grid`], across gaps up to a limit;
 //! 5. normalisation with the values so far ([`NormalisationSpec`]).
 //!
+//! [`Conversion`] brings samples to the unit that a signal is conditioned in, before all of this,
+//! and [`Plausibility`] finds samples that are in another one.
+//!
 //! [`UnitsGrid`] does step 4 for face units. [`GridRing`] and [`TokenRing`] keep the newest grid
 //! points and the newest tokens of an encoder.
+//!
+//! [`quality`] says how good the samples are, 0 to 1, and why.
 //!
 //! All of it is causal: a point depends on no sample later than the first one at or after it, which
 //! the interpolation needs. Training and the live elements use this code, so that a network is
@@ -54,24 +59,32 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
+mod beats;
 mod checks;
 mod conditioner;
+pub mod features;
 mod filter;
 mod normalise;
+mod plausible;
 mod pulse;
+pub mod quality;
 mod resample;
 mod ring;
 mod tokens;
+mod unit;
 mod units;
 
+pub use beats::{Beat, BeatDetector, HeartRate, HeartSignal};
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use filter::FilterSpec;
 pub use normalise::NormalisationSpec;
+pub use plausible::{Plausibility, PlausibleReading, Verdict, plausible_units};
 pub use pulse::DeriveSpec;
 pub use resample::Grid;
 pub use ring::GridRing;
 pub use tokens::TokenRing;
+pub use unit::{Conversion, Device, Quantity, Unit, UnitSpec};
 pub use units::{UnitsGrid, UnitsSpec, share};
 
 /// A duration in seconds as whole nanoseconds, rounded.

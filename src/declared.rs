@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What a stream declares of itself, in words, against what a physiology pad expects.
 
+use conditioning::{Quantity, Unit};
+
 /// Kinds of streams: how they are called, in lower case. The first name is that of the
 /// signal, and of its pad where it has one.
 const KINDS: &[&[&str]] = &[
@@ -97,63 +99,9 @@ fn says_other(text: &str, signal: &str) -> Option<&'static str> {
     found.or_else(|| words.clone().find_map(bare)).map(|k| k[0])
 }
 
-/// What a unit measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quantity {
-    Conductance,
-    Resistance,
-    Voltage,
-    Temperature,
-    Acceleration,
-    Rate,
-}
-
-impl Quantity {
-    /// `None` where the unit is not one of these, such as `a.u.`, `counts` and `%`.
-    fn of(unit: &str) -> Option<Self> {
-        let unit = unit.trim().replace(['µ', 'μ'], "u");
-        let lower = unit.to_lowercase();
-        let is = |all: &[&str]| all.contains(&lower.as_str());
-        // Small letters are of seconds.
-        let siemens = matches!(unit.as_str(), "S" | "mS" | "uS" | "nS");
-        Some(
-            if siemens || lower.contains("siemens") || lower.ends_with("mho") {
-                Self::Conductance
-            } else if lower.contains("ohm") || unit.contains(['Ω', 'Ω']) {
-                Self::Resistance
-            } else if is(&["v", "mv", "uv", "nv"]) || lower.contains("volt") {
-                Self::Voltage
-            } else if is(&["°c", "degc", "°f", "degf"])
-                || lower.contains("celsius")
-                || lower.contains("fahrenheit")
-                || lower == "kelvin"
-            {
-                Self::Temperature
-            } else if is(&["m/s2", "m/s^2", "m/s²", "m/s/s"]) {
-                Self::Acceleration
-            } else if is(&["bpm", "beats/min", "1/min", "hz"]) {
-                Self::Rate
-            } else {
-                return None;
-            },
-        )
-    }
-
-    /// Whether `signal` can be measured in it. Of signals that are not known, all can.
-    fn suits(self, signal: &str) -> bool {
-        match signal {
-            "eda" => self == Self::Conductance,
-            "ecg" => self == Self::Voltage,
-            // The sensor's voltage or current, or no unit at all.
-            "ppg" => self == Self::Voltage,
-            _ => true,
-        }
-    }
-}
-
 /// Whether `unit` is one of conductance, which only skin conductance is measured in.
 pub(super) fn is_conductance(unit: &str) -> bool {
-    Quantity::of(unit) == Some(Quantity::Conductance)
+    Unit::parse(unit).is_some_and(|u| u.quantity == Quantity::Conductance)
 }
 
 /// What caps say of the channel that is to be a signal.
@@ -161,7 +109,6 @@ pub(super) fn is_conductance(unit: &str) -> bool {
 pub(super) struct Declared<'a> {
     pub(super) stream_type: &'a str,
     pub(super) label: &'a str,
-    pub(super) unit: &'a str,
     /// The user has picked the channel out of several: the type is that of the stream as a
     /// whole.
     pub(super) picked: bool,
@@ -202,32 +149,16 @@ impl Declared<'_> {
             )
         })
     }
-
-    /// Why the unit is none of `signal`: what was found, and what is expected.
-    pub(super) fn wrong_unit(&self, signal: &str) -> Option<String> {
-        let quantity = Quantity::of(self.unit).filter(|q| !q.suits(signal))?;
-        let expected = match signal {
-            "eda" => "conductance in microsiemens (1000 / kOhm)",
-            "ecg" => "a voltage, such as mV",
-            _ => "a voltage or no unit",
-        };
-        Some(format!(
-            "the stream is in {}, a unit of {}; expected {expected}. Nothing is converted",
-            self.unit,
-            format!("{quantity:?}").to_lowercase()
-        ))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(stream_type: &'static str, label: &'static str, unit: &'static str) -> Declared<'static> {
+    fn of(stream_type: &'static str, label: &'static str) -> Declared<'static> {
         Declared {
             stream_type,
             label,
-            unit,
             ..Declared::default()
         }
     }
@@ -235,35 +166,27 @@ mod tests {
     #[test]
     fn what_a_stream_says_of_itself_decides() {
         for (declared, signal, fits) in [
-            (of("EDA", "", ""), "eda", true),
-            (of("GSR", "", "uS"), "eda", true),
-            (of("ECG", "", ""), "eda", false),
-            (of("EDA", "", ""), "ecg", false),
-            (of("BVP", "", ""), "ppg", true),
-            (of("eeg", "", ""), "ecg", false),
-            (of("HR", "", "bpm"), "ecg", false),
+            (of("EDA", ""), "eda", true),
+            (of("GSR", ""), "eda", true),
+            (of("ECG", ""), "eda", false),
+            (of("EDA", ""), "ecg", false),
+            (of("BVP", ""), "ppg", true),
+            (of("eeg", ""), "ecg", false),
+            (of("HR", ""), "ecg", false),
             // Devices with several sensors have a type of their own.
-            (of("BITalino", "CH2", ""), "eda", true),
-            (of("", "", ""), "ecg", true),
+            (of("BITalino", "CH2"), "eda", true),
+            (of("", ""), "ecg", true),
             // The channel says more than the stream.
-            (of("EEG", "ECG1", "uV"), "ecg", true),
-            (of("Physio", "ECG1", ""), "eda", false),
-            (of("Physio", "acc_x", ""), "ppg", false),
-            (of("00:07:80:4C", "EDA0", ""), "eda", true),
-            (of("EDA", "", "kOhms"), "eda", false),
-            (of("EDA", "", "µS"), "eda", true),
-            (of("EDA", "", "mV"), "eda", false),
-            (of("EDA", "", "a.u."), "eda", true),
-            (of("ECG", "", "microvolts"), "ecg", true),
-            (of("ECG", "", "microsiemens"), "ecg", false),
-            (of("PPG", "", "°C"), "ppg", false),
-            (of("Respiration", "", ""), "resp", true),
-            (of("EMG", "", ""), "resp", false),
+            (of("EEG", "ECG1"), "ecg", true),
+            (of("Physio", "ECG1"), "eda", false),
+            (of("Physio", "acc_x"), "ppg", false),
+            (of("00:07:80:4C", "EDA0"), "eda", true),
+            (of("Respiration", ""), "resp", true),
+            (of("EMG", ""), "resp", false),
             // A signal of which nothing is known takes what has no name of another.
-            (of("Glove", "", "V"), "grip", true),
+            (of("Glove", ""), "grip", true),
         ] {
             let told = declared.contradiction(signal);
-            let told = told.or_else(|| declared.wrong_unit(signal));
             assert_eq!(told.is_none(), fits, "{declared:?} as {signal}: {told:?}");
             assert!(told.is_none_or(|t| t.contains("expected")));
         }
@@ -271,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_picked_channel_may_be_of_a_stream_of_another_type() {
-        let mut declared = of("EEG", "CH33", "uV");
+        let mut declared = of("EEG", "CH33");
         assert!(declared.contradiction("ecg").is_some());
         declared.picked = true;
         assert_eq!(declared.contradiction("ecg"), None);
@@ -288,7 +211,7 @@ mod tests {
             (10_000.0, "EDA", "", true),
             (10_000.0, "", "GSR", true),
         ] {
-            let mut declared = of(stream_type, label, "");
+            let mut declared = of(stream_type, label);
             declared.audio = Some(rate);
             assert_eq!(declared.contradiction("eda").is_none(), fits, "{rate}");
         }

@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Caps of the physiology pads, and samples from the bytes of a buffer.
+//! Caps of streams of physiology, and samples from the bytes of a buffer.
 
 use super::declared::{self, Declared};
-use super::request_pad::Wish;
+use conditioning::{Conversion, Plausibility, UnitSpec};
+
+/// What the user says of a sensor's stream.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Wish {
+    /// Label or index.
+    pub(super) channel: Option<String>,
+    pub(super) force: bool,
+    /// What its values are.
+    pub(super) values: UnitSpec,
+}
 
 /// The sample format of a physiology stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +51,7 @@ impl Format {
     }
 
     /// Least and largest value of an integer format; none for floats.
-    pub(super) fn full_scale(self) -> Option<[f64; 2]> {
+    fn full_scale(self) -> Option<[f64; 2]> {
         match self {
             Self::F32 | Self::F64 => None,
             Self::S8 => Some([f64::from(i8::MIN), f64::from(i8::MAX)]),
@@ -120,7 +130,8 @@ pub(super) enum Refusal {
     Channel(String),
     /// What the stream declares is another thing.
     Contradiction(String),
-    /// It is in a unit that the signal cannot be measured in.
+    /// It is in a unit that the signal cannot be measured in, or what the user says of the
+    /// unit is contradictory.
     Unit(String),
 }
 
@@ -152,7 +163,7 @@ enum Chosen {
 /// How to read one signal from the buffers of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stream {
-    pub(super) format: Format,
+    format: Format,
     channels: usize,
     /// Which channel is the signal.
     channel: usize,
@@ -161,6 +172,10 @@ pub(super) struct Stream {
     pub(super) rate: f64,
     /// The channel's unit, where the caps name one.
     pub(super) unit: Option<String>,
+    /// From the stream's unit to that of the signal.
+    conversion: Conversion,
+    /// Fresh, for the samples of this stream; `None` where values are not judged.
+    pub(super) check: Option<Plausibility>,
 }
 
 impl Stream {
@@ -198,18 +213,21 @@ impl Stream {
         let declared = Declared {
             stream_type: text("stream-type"),
             label: &label,
-            unit: &unit,
             picked: chosen == Chosen::User && channels > 1,
             audio: (s.name() == "audio/x-raw").then_some(rate),
         };
-        if !wish.force {
-            if let Some(text) = declared.contradiction(modality) {
-                return Err(Refusal::Contradiction(text));
-            }
-            if let Some(text) = declared.wrong_unit(modality) {
-                return Err(Refusal::Unit(text));
-            }
+        if let Some(text) = declared.contradiction(modality).filter(|_| !wish.force) {
+            return Err(Refusal::Contradiction(text));
         }
+        let conversion = match Conversion::new(modality, &unit, &wish.values) {
+            Ok(conversion) => conversion,
+            Err(_) if wish.force => Conversion::NONE,
+            Err(text) => return Err(Refusal::Unit(text)),
+        };
+        let check = match wish.force {
+            true => None,
+            false => Plausibility::new(modality, conversion.is_known()),
+        };
         Ok(Self {
             format,
             channels,
@@ -217,6 +235,8 @@ impl Stream {
             chosen,
             rate: rate.max(0.0),
             unit: Some(unit).filter(|u| !u.is_empty()),
+            conversion,
+            check,
         })
     }
 
@@ -240,11 +260,15 @@ impl Stream {
             ),
         };
         format!(
-            "type {}, channel {} ({}), {why}; labels {labels}, unit {}, {} Hz, {:?}",
+            "type {}, channel {} ({}), {why}; labels {labels}, unit {}{}, {} Hz, {:?}",
             field("stream-type"),
             self.channel,
             labels.split(',').nth(self.channel).unwrap_or("none").trim(),
             self.unit.as_deref().unwrap_or("none"),
+            match self.conversion.is_none() {
+                true => String::new(),
+                false => format!(" ({})", self.conversion.describe()),
+            },
             self.rate,
             self.format,
         )
@@ -269,12 +293,75 @@ impl Stream {
         }
     }
 
-    /// The samples of the chosen channel; a trailing part of a sample is left out.
+    /// The samples of the chosen channel, in the unit of the signal; a trailing part of a sample
+    /// is left out.
     pub(super) fn samples<'a>(&self, bytes: &'a [u8]) -> impl ExactSizeIterator<Item = f64> + 'a {
         let (format, offset) = (self.format, self.channel * self.format.size());
+        let conversion = self.conversion;
         bytes
             .chunks_exact(self.stride())
-            .map(move |row| format.read(&row[offset..]))
+            .map(move |row| conversion.apply(format.read(&row[offset..])))
+    }
+
+    /// Lowest and highest value that the sender can give, in the unit of the signal.
+    pub(super) fn full_scale(&self) -> Option<[f64; 2]> {
+        self.conversion.full_scale(self.format.full_scale())
+    }
+
+    /// Whether the unit is known, so that the values mean what they say.
+    pub(super) fn has_known_unit(&self) -> bool {
+        self.conversion.is_known()
+    }
+}
+
+/// Where the samples of a buffer are in running time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Placed {
+    /// Samples before the segment, which are left out.
+    pub(super) skipped: usize,
+    count: u64,
+    duration: Option<u64>,
+    /// Running time of the first sample that is taken, and its time from the buffer's start, ns.
+    start: u64,
+    offset: u64,
+    /// Running time of the buffer's end, ns.
+    pub(super) end: u64,
+}
+
+impl Placed {
+    /// Running time (ns) of each sample that is taken.
+    pub(super) fn times(self, stream: &Stream) -> impl Iterator<Item = u64> {
+        (self.skipped as u64..self.count).map(move |i| {
+            self.start + stream.sample_time(i, self.count, self.duration) - self.offset
+        })
+    }
+}
+
+impl Stream {
+    /// Places the samples of `buffer`; `None` where it has no running time.
+    pub(super) fn place(
+        &self,
+        buffer: &gst::BufferRef,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+    ) -> Option<Placed> {
+        let duration = buffer.duration().map(gst::ClockTime::nseconds);
+        let count = (buffer.size() / self.stride()) as u64;
+        let begin = buffer.pts()?;
+        let after = |i| gst::ClockTime::from_nseconds(self.sample_time(i, count, duration));
+        let (skipped, start) = (0..count).find_map(|i| {
+            let time = begin.checked_add(after(i))?;
+            Some((i, segment.to_running_time(time)?.nseconds()))
+        })?;
+        let offset = self.sample_time(skipped, count, duration);
+        let length = duration.unwrap_or_else(|| self.sample_time(count, count, None));
+        Some(Placed {
+            skipped: skipped as usize,
+            count,
+            duration,
+            start,
+            offset,
+            end: start + length.saturating_sub(offset),
+        })
     }
 }
 
@@ -377,7 +464,7 @@ mod tests {
     fn chosen(labels: &str, modality: &str, channel: Option<&str>) -> Result<usize, String> {
         let wish = Wish {
             channel: channel.map(Into::into),
-            force: false,
+            ..Wish::default()
         };
         let stream = Stream::from_caps(&caps(3, labels, "F32LE"), modality, &wish);
         stream.map(|s| s.channel).map_err(|e| e.to_string())
