@@ -62,6 +62,7 @@
 mod beats;
 mod checks;
 mod conditioner;
+pub mod declared;
 pub mod features;
 mod filter;
 mod normalise;
