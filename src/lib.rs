@@ -27,7 +27,6 @@ use gst::glib;
 use std::sync::LazyLock;
 
 mod common;
-mod declared;
 mod emotionoverlay;
 mod emotionserialize;
 mod facetrack;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Caps of streams of physiology, and samples from the bytes of a buffer.
 
-use super::declared::{self, Declared};
+use conditioning::declared::{self, Declared};
 use conditioning::{Conversion, Plausibility, UnitSpec};
 
 /// What the user says of a sensor's stream.

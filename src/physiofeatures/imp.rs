@@ -31,10 +31,10 @@
 use super::Modality;
 use super::outputs::{self, EVENTS, FEATURES};
 use crate::common;
-use crate::declared;
 use crate::meta::{PHYSIO_MESSAGE, PhysioMeta};
 use crate::physio::{self, Stream, Wish};
 use crate::sensing::{Sensor, Signal};
+use conditioning::declared;
 use conditioning::features::Event;
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_common::lock;

@@ -63,6 +63,7 @@
 mod beats;
 mod checks;
 mod conditioner;
+pub mod declared;
 mod derive;
 pub mod features;
 mod filter;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What there is to say of the streams on the LSL network now.
 
+use crate::body::{self, Sensor};
 use crate::report::{Clock, Report, Stream, Verdict};
 use crate::trace::Trace;
 use crate::verdict::{fault, judge};
 use crate::{Failure, Options, terminal};
 use lsl::{Chunk, Correction, Error, Inlet, Library, Match, Query, Resolver, StreamInfo};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -136,6 +137,9 @@ impl Watch {
                 "have the sender declare the rate 0 (irregular)",
             ));
         }
+        if let Some(body) = &stream.body {
+            stream.faults.extend(body::judge(body));
+        }
         judge(&mut stream);
         stream
     }
@@ -152,6 +156,9 @@ struct Reader {
     stop: Arc<AtomicBool>,
     timeline: Timeline,
     stamped: Vec<Stamped>,
+    sensor: Option<Sensor>,
+    /// Values of the sensor that have no time yet.
+    values: VecDeque<f64>,
     /// The last time, seconds on this machine's LSL clock.
     last: Option<f64>,
     begun: Option<f64>,
@@ -179,6 +186,8 @@ impl Reader {
                 same_host: host::name().is_some_and(|name| name == d.hostname),
             }),
             stamped: Vec::new(),
+            sensor: None,
+            values: VecDeque::new(),
             last: None,
             begun: None,
             measured: f64::NAN,
@@ -213,6 +222,7 @@ impl Reader {
             if let Ok(full) = inlet.full_info(OPEN)
                 && let Ok(d) = full.describe()
             {
+                self.sensor = Sensor::of(&d);
                 lock(&self.watch).stream.description = d;
             }
             break;
@@ -276,9 +286,15 @@ impl Reader {
         watch.stream.samples += chunk.stamps.len() as u64;
         let d = &watch.stream.description;
         if let Some(format) = d.format.filter(|f| *f != Format::Text) {
-            let stride = format.size() * d.channels.max(1);
-            for sample in chunk.bytes.chunks_exact(stride.max(1)) {
-                watch.trace.push(crate::trace::number(format, sample));
+            let size = format.size().max(1);
+            let first = self.sensor.as_ref().map_or(0, |s| s.channel) * size;
+            for sample in chunk.bytes.chunks_exact(size * d.channels.max(1)) {
+                let value = sample.get(first..).unwrap_or_default();
+                let value = crate::trace::number(format, value);
+                watch.trace.push(value);
+                if self.sensor.is_some() {
+                    self.values.push_back(value);
+                }
             }
         }
     }
@@ -289,10 +305,17 @@ impl Reader {
         let mut watch = lock(&self.watch);
         let interval = self.timeline.interval();
         for s in self.stamped.drain(..) {
+            let value = self.values.pop_front();
             let Some(time) = s.local else {
                 watch.stream.strays += u64::from(s.stray);
                 continue;
             };
+            if let (Some(sensor), Some(value)) = (&mut self.sensor, value) {
+                if s.discont {
+                    sensor.cut();
+                }
+                sensor.push(time, value);
+            }
             let begun = *self.begun.get_or_insert(time);
             let range = watch.stream.range.get_or_insert((time, time));
             range.1 = range.1.max(time);
@@ -308,6 +331,9 @@ impl Reader {
                     watch.stream.effective = Some(1.0 / interval);
                 }
             }
+        }
+        if let Some(sensor) = &mut self.sensor {
+            watch.stream.body = Some(sensor.body(self.library.local_clock()));
         }
         watch.stream.jitter = self.timeline.jitter();
         watch.irregular = self.timeline.is_irregular();

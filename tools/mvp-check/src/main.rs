@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod body;
 mod live;
 mod meter;
 mod recording;
@@ -30,7 +31,8 @@ mvp-check: is each stream of a recording, or of the LSL network, fit for use?
 Prints a line for each stream: found or found-no-data, name, type, host, channels and
 format, declared and effective rate, samples, gaps, clock resets, jitter, clock offset with
 drift and uncertainty, timestamps that no other stream shares, and the verdict, good, poor
-or bad, with the reason and what helps; then where the file is damaged.
+or bad, with the reason and what helps; then where the file is damaged. Of a live ECG, PPG or
+EDA also the quality of the signal, and heart rate or skin conductance level.
 
   --seconds N            (live) end after N seconds; in a terminal the default is Ctrl-C,
                          elsewhere 10

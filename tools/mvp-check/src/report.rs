@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What was found out about each stream, and how it is printed.
 
+use conditioning::quality::Reason;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use stream_info::{Description, shortened};
@@ -46,6 +47,32 @@ pub(crate) struct Clock {
     pub(crate) uncertainty: f64,
 }
 
+/// What a sensor tells of the body now.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Body {
+    /// 0 to 1; `None`: too early.
+    pub(crate) quality: Option<f64>,
+    pub(crate) reason: Option<Reason>,
+    /// Beats per minute.
+    pub(crate) hr: Option<f64>,
+    /// Skin conductance level, µS.
+    pub(crate) scl: Option<f64>,
+    /// What is wrong with the declared unit.
+    pub(crate) unit: Option<String>,
+}
+
+impl Body {
+    /// In a few words.
+    pub(crate) fn text(&self) -> String {
+        let parts = [
+            self.hr.map(|hr| format!("HR {hr:.0} bpm")),
+            self.scl.map(|scl| format!("SCL {scl:.2} uS")),
+            self.quality.map(|q| format!("quality {q:.2}")),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// What is measured of a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Stream {
@@ -68,6 +95,8 @@ pub(crate) struct Stream {
     pub(crate) strays: u64,
     /// Seconds, first and last, on the clock of the recorder or of this machine.
     pub(crate) range: Option<(f64, f64)>,
+    /// Live, of a sensor that is known.
+    pub(crate) body: Option<Body>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -87,6 +116,7 @@ impl Stream {
             clock: None,
             strays: 0,
             range: None,
+            body: None,
             faults: Vec::new(),
         }
     }
@@ -161,12 +191,12 @@ impl Stream {
             }
             None => line.push_str(" | clock not measured"),
         }
-        let _ = write!(
-            line,
-            " | stray timestamps {} | {}",
-            self.strays,
-            self.verdict().as_str()
-        );
+        let _ = write!(line, " | stray timestamps {}", self.strays);
+        let body = self.body.as_ref().map_or(String::new(), Body::text);
+        if !body.is_empty() {
+            let _ = write!(line, " | {body}");
+        }
+        let _ = write!(line, " | {}", self.verdict().as_str());
         if !self.faults.is_empty() {
             let _ = write!(line, ": {}", self.reasons());
         }
@@ -212,6 +242,10 @@ impl Stream {
             "jitter": self.jitter,
             "clock": clock,
             "stray-timestamps": self.strays,
+            "quality": self.body.as_ref().and_then(|b| b.quality),
+            "quality-reason": self.body.as_ref().and_then(|b| b.reason).map(Reason::as_str),
+            "hr": self.body.as_ref().and_then(|b| b.hr),
+            "scl": self.body.as_ref().and_then(|b| b.scl),
             "begin": self.range.map(|r| r.0),
             "end": self.range.map(|r| r.1),
             "verdict": self.verdict().as_str(),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The picture in a terminal, drawn anew twice a second.
 
-use crate::report::{Stream, Verdict};
+use crate::report::{Body, Stream, Verdict};
 use std::io::Write;
 use std::time::Duration;
 use stream_info::shortened;
@@ -74,13 +74,14 @@ fn picture(streams: &[(Stream, String)], since: Duration) -> String {
         since.as_secs_f64()
     );
     text += &format!(
-        "\x1b[1m{} {} {} {} {} {} signal\x1b[0m\x1b[K\r\n",
+        "\x1b[1m{} {} {} {} {} {} {} signal\x1b[0m\x1b[K\r\n",
         cell("", 5),
         cell("stream", 18),
         cell("type", 8),
         cell("rate", 18),
         cell("lost", 8),
         cell("clock", 11),
+        cell("body", 27),
     );
     for (stream, trace) in streams {
         let d = &stream.description;
@@ -91,8 +92,9 @@ fn picture(streams: &[(Stream, String)], since: Duration) -> String {
                 true => format!("±{:.3} ms", c.uncertainty * 1e3),
                 false => "by arrival".into(),
             });
+        let body = stream.body.as_ref().map_or(String::new(), Body::text);
         text += &format!(
-            "{}{}\x1b[0m {} {} {} {} {} {trace}\x1b[K\r\n",
+            "{}{}\x1b[0m {} {} {} {} {} {} {trace}\x1b[K\r\n",
             colour(verdict),
             cell(verdict.as_str(), 5),
             cell(&d.name, 18),
@@ -100,6 +102,7 @@ fn picture(streams: &[(Stream, String)], since: Duration) -> String {
             cell(&rate(stream), 18),
             cell(&stream.lost.to_string(), 8),
             cell(&clock, 11),
+            cell(&body, 27),
         );
         for fault in &stream.faults {
             for part in [fault.what.as_str(), fault.remedy] {

@@ -29,15 +29,26 @@ fn hermetic() -> Option<&'static Library> {
 }
 
 fn outlet(library: &'static Library, name: &str, rate: f64, format: Format) -> Outlet {
+    sensor(library, name, "Test", rate, format, &[])
+}
+
+fn sensor(
+    library: &'static Library,
+    name: &str,
+    stream_type: &str,
+    rate: f64,
+    format: Format,
+    units: &[&str],
+) -> Outlet {
     let new = NewStream {
         name,
-        stream_type: "Test",
+        stream_type,
         source_id: name,
         channels: 1,
         rate,
         format,
         labels: &[],
-        units: &[],
+        units,
         offset_mean: None,
         first_frame_time: None,
     };
@@ -62,6 +73,11 @@ struct Sent<'a> {
     rate: f64,
     /// The timestamp of a sample; `None`: it is not sent.
     stamp: fn(f64) -> Option<f64>,
+    value: fn(f64) -> f64,
+}
+
+fn wave(t: f64) -> f64 {
+    (t * 7.0).sin()
 }
 
 /// Sends until `stop`.
@@ -74,7 +90,7 @@ fn send(library: &Library, streams: &[Sent], stop: &AtomicBool) {
             while *n as f64 / sent.rate <= since {
                 let t = *n as f64 / sent.rate;
                 if let Some(stamp) = (sent.stamp)(t) {
-                    let value = (t * 7.0).sin() as f32;
+                    let value = (sent.value)(t) as f32;
                     sent.outlet.push(&[value], &[begin + stamp]).expect("push");
                 }
                 *n += 1;
@@ -118,22 +134,26 @@ fn each_stream_of_the_network_is_judged() {
             outlet: &fine,
             rate: 100.0,
             stamp: Some,
+            value: wave,
         },
         // A second of every six is lost.
         Sent {
             outlet: &holes,
             rate: 100.0,
             stamp: |t| (t % 6.0 < 5.0).then_some(t),
+            value: wave,
         },
         Sent {
             outlet: &slow,
             rate: 80.0,
             stamp: Some,
+            value: wave,
         },
         Sent {
             outlet: &unix,
             rate: 100.0,
             stamp: |t| Some(t + 1.7e9),
+            value: wave,
         },
     ];
     let stop = AtomicBool::new(false);
@@ -207,6 +227,7 @@ fn a_sender_that_goes_and_comes_back_is_told() {
                 outlet: &outlet,
                 rate: 100.0,
                 stamp: Some,
+                value: wave,
             }];
             std::thread::scope(|s| {
                 s.spawn(|| send(library, &sent, stop));
@@ -246,6 +267,7 @@ fn a_terminal_is_drawn_in() {
         outlet: &outlet,
         rate: 100.0,
         stamp: Some,
+        value: wave,
     }];
     let program = env!("CARGO_BIN_EXE_mvp-check");
     let line = format!("{program} live --seconds 6 --predicate \"name='Drawn'\"");
@@ -275,4 +297,88 @@ fn a_terminal_is_drawn_in() {
         "{text}"
     );
     assert_eq!(output.status.code(), Some(0));
+}
+
+/// A beat of an ECG: P, QRS and T, in mV; `t`: seconds since it began.
+fn beat(t: f64) -> f64 {
+    let bump =
+        |at: f64, width: f64, height: f64| height * (-((t - at) / width).powi(2) / 2.0).exp();
+    bump(0.18, 0.025, 0.12)
+        + bump(0.32, 0.01, -0.12)
+        + bump(0.35, 0.011, 1.1)
+        + bump(0.38, 0.01, -0.2)
+        + bump(0.58, 0.05, 0.25)
+}
+
+#[test]
+fn sensors_of_the_body_are_measured() {
+    let Some(library) = hermetic() else { return };
+    let ecg = sensor(library, "Heart", "ECG", 250.0, Format::F32, &["mV"]);
+    let eda = sensor(library, "Skin", "EDA", 8.0, Format::F32, &["kOhm"]);
+    let flat = sensor(library, "Flat", "PPG", 64.0, Format::F32, &[]);
+    let wrong = sensor(library, "Volt", "EDA", 8.0, Format::F32, &["mV"]);
+    let streams = [
+        // 75 beats a minute, with a little noise.
+        Sent {
+            outlet: &ecg,
+            rate: 250.0,
+            stamp: Some,
+            value: |t| beat(t % 0.8) + 0.01 * (t * 977.0).sin(),
+        },
+        Sent {
+            outlet: &eda,
+            rate: 8.0,
+            stamp: Some,
+            value: |t| 200.0 + (t / 3.0).sin(),
+        },
+        Sent {
+            outlet: &flat,
+            rate: 64.0,
+            stamp: Some,
+            value: |_| 512.0,
+        },
+        Sent {
+            outlet: &wrong,
+            rate: 8.0,
+            stamp: Some,
+            value: |t| 200.0 + (t / 3.0).sin(),
+        },
+    ];
+    let stop = AtomicBool::new(false);
+    let (json, text) = std::thread::scope(|s| {
+        s.spawn(|| send(library, &streams, &stop));
+        let of = "type='ECG' or type='EDA' or type='PPG'";
+        let arguments = ["--seconds", "16", "--json", "--predicate", of];
+        let json = mvp_check(&arguments).spawn().expect("mvp-check");
+        let arguments = ["--seconds", "16", "--predicate", of];
+        let text = mvp_check(&arguments).output().expect("mvp-check");
+        let json = json.wait_with_output().expect("mvp-check");
+        stop.store(true, Ordering::SeqCst);
+        (json, said(&text))
+    });
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    let number = |name, field: &str| stream(&json, name)[field].as_f64();
+    assert_eq!(kinds(stream(&json, "Heart")), [""; 0], "{json:#}");
+    assert!(
+        number("Heart", "hr").is_some_and(|hr| (hr - 75.0).abs() < 1.0),
+        "{json:#}"
+    );
+    assert!(
+        number("Heart", "quality").is_some_and(|q| q > 0.8),
+        "{json:#}"
+    );
+    // 200 kOhm are 5 uS.
+    assert!(
+        number("Skin", "scl").is_some_and(|scl| (scl - 5.0).abs() < 0.05),
+        "{json:#}"
+    );
+    assert_eq!(kinds(stream(&json, "Flat")), ["quality"], "{json:#}");
+    assert_eq!(stream(&json, "Flat")["verdict"], "bad");
+    assert_eq!(stream(&json, "Flat")["quality-reason"], "flat");
+    assert!(kinds(stream(&json, "Volt")).contains(&"unit"), "{json:#}");
+    assert_eq!(number("Volt", "scl"), None);
+    assert!(
+        text.contains("HR 75 bpm, quality") && text.contains("SCL 5.0"),
+        "{text}"
+    );
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a stream declares of itself, in words, against what a physiology pad expects.
+//! What a stream declares of itself, in words, against what a signal of the body is expected to be.
 
-use conditioning::{Quantity, Unit};
+use crate::{Quantity, Unit};
 
 /// Kinds of streams: how they are called, in lower case. The first name is that of the
 /// signal, and of its pad where it has one.
@@ -55,7 +55,7 @@ fn kind(name: &str) -> Option<&'static [&'static str]> {
 }
 
 /// The names of a signal: its own, and those in common use.
-pub(super) fn names(signal: &str) -> Vec<&str> {
+pub fn names(signal: &str) -> Vec<&str> {
     let others = kind(signal).unwrap_or_default().iter().copied();
     let mut all = vec![signal];
     all.extend(others.filter(|n| *n != signal));
@@ -64,7 +64,7 @@ pub(super) fn names(signal: &str) -> Vec<&str> {
 
 /// Types of streams that belong to the pad of `signal` when none is named, as they are
 /// written.
-pub(super) fn stream_types(signal: &str) -> Vec<String> {
+pub fn stream_types(signal: &str) -> Vec<String> {
     let mut types = Vec::new();
     for name in names(signal) {
         let mut title = name.to_string();
@@ -81,7 +81,7 @@ pub(super) fn stream_types(signal: &str) -> Vec<String> {
 }
 
 /// Whether `text`, the type of a stream or a channel's label, names `signal`.
-pub(super) fn says(text: &str, signal: &str) -> bool {
+pub fn says(text: &str, signal: &str) -> bool {
     let text = text.to_lowercase();
     names(signal).iter().any(|name| text.contains(name))
 }
@@ -100,25 +100,27 @@ fn says_other(text: &str, signal: &str) -> Option<&'static str> {
 }
 
 /// Whether `unit` is one of conductance, which only skin conductance is measured in.
-pub(super) fn is_conductance(unit: &str) -> bool {
+pub fn is_conductance(unit: &str) -> bool {
     Unit::parse(unit).is_some_and(|u| u.quantity == Quantity::Conductance)
 }
 
 /// What caps say of the channel that is to be a signal.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Declared<'a> {
-    pub(super) stream_type: &'a str,
-    pub(super) label: &'a str,
+pub struct Declared<'a> {
+    /// The type of the stream.
+    pub stream_type: &'a str,
+    /// The label of the channel.
+    pub label: &'a str,
     /// The user has picked the channel out of several: the type is that of the stream as a
     /// whole.
-    pub(super) picked: bool,
+    pub picked: bool,
     /// Rate of audio/x-raw.
-    pub(super) audio: Option<f64>,
+    pub audio: Option<f64>,
 }
 
 impl Declared<'_> {
     /// Why the stream is another thing than `signal`: what was found, and what is expected.
-    pub(super) fn contradiction(&self, signal: &str) -> Option<String> {
+    pub fn contradiction(&self, signal: &str) -> Option<String> {
         let expected = || {
             let names = names(signal).into_iter().take(4).map(str::to_uppercase);
             format!("expected type {}", names.collect::<Vec<_>>().join(" or "))
