@@ -60,6 +60,18 @@ pub enum Sync {
     Wait,
 }
 
+/// The segment with its rate taken out: running time counts seconds of the film and the
+/// body, however fast they play.
+pub(crate) fn at_rate_1(
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+) -> gst::FormattedSegment<gst::ClockTime> {
+    let mut segment = segment.clone();
+    if segment.rate() > 0.0 {
+        segment.set_rate(1.0);
+    }
+    segment
+}
+
 /// Writes what a segment maps to the log; the event itself shows an address only.
 pub(crate) fn log_segment(
     category: gst::DebugCategory,

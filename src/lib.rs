@@ -35,8 +35,10 @@ mod graph_watch;
 pub mod meta;
 mod mvpfusion;
 mod physio;
+mod physiofeatures;
+mod sensing;
 
-pub use meta::{EmotionMeta, FaceUnitsMeta, PhysioTraceMeta};
+pub use meta::{EmotionMeta, FaceUnitsMeta, PhysioMeta, PhysioTraceMeta};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     log_onnx_runtime();
@@ -48,6 +50,7 @@ fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     mvpfusion::register(plugin)?;
     emotionoverlay::register(plugin)?;
     emotionserialize::register(plugin)?;
+    physiofeatures::register(plugin)?;
     Ok(())
 }
 

@@ -319,6 +319,57 @@ impl Stream {
     }
 }
 
+/// Where the samples of a buffer are in running time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Placed {
+    /// Samples before the segment, which are left out.
+    pub(super) skipped: usize,
+    count: u64,
+    duration: Option<u64>,
+    /// Running time of the first sample that is taken, and its time from the buffer's start, ns.
+    start: u64,
+    offset: u64,
+    /// Running time of the buffer's end, ns.
+    pub(super) end: u64,
+}
+
+impl Placed {
+    /// Running time (ns) of each sample that is taken.
+    pub(super) fn times(self, stream: &Stream) -> impl Iterator<Item = u64> {
+        (self.skipped as u64..self.count).map(move |i| {
+            self.start + stream.sample_time(i, self.count, self.duration) - self.offset
+        })
+    }
+}
+
+impl Stream {
+    /// Places the samples of `buffer`; `None` where it has no running time.
+    pub(super) fn place(
+        &self,
+        buffer: &gst::BufferRef,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+    ) -> Option<Placed> {
+        let duration = buffer.duration().map(gst::ClockTime::nseconds);
+        let count = (buffer.size() / self.stride()) as u64;
+        let begin = buffer.pts()?;
+        let after = |i| gst::ClockTime::from_nseconds(self.sample_time(i, count, duration));
+        let (skipped, start) = (0..count).find_map(|i| {
+            let time = begin.checked_add(after(i))?;
+            Some((i, segment.to_running_time(time)?.nseconds()))
+        })?;
+        let offset = self.sample_time(skipped, count, duration);
+        let length = duration.unwrap_or_else(|| self.sample_time(count, count, None));
+        Some(Placed {
+            skipped: skipped as usize,
+            count,
+            duration,
+            start,
+            offset,
+            end: start + length.saturating_sub(offset),
+        })
+    }
+}
+
 /// The channel that the user names, else the only one that can be the signal.
 fn choose_channel(
     channels: usize,

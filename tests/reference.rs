@@ -162,7 +162,10 @@ fn what_is_described_is_in_the_code() {
         "`lsl-connected`, `lsl-found-no-data`, `lsl-lost`, `lsl-recovered`, `lsl-clock-reset`",
         "`GstEmotionMeta`",
         "`GstFaceUnitsMeta`",
+        "`GstPhysioMeta`",
         "`GstPhysioTraceMeta`",
+        "`mvp-signal`",
+        "Streams of features and events",
         "JSON lines",
     ] {
         for field in fields(heading) {
@@ -259,8 +262,12 @@ fn what_a_run_posts_and_attaches_is_described() {
     }
     assert!(!messages.is_empty());
     for message in &messages {
-        assert_eq!(message.name(), "mvp-emotion", "in no section: {message}");
-        all_described(names(message), "`GstEmotionMeta`");
+        let section = match message.name().as_str() {
+            "mvp-emotion" => "`GstEmotionMeta`",
+            "mvp-signal" => "`mvp-signal`",
+            _ => panic!("in no section: {message}"),
+        };
+        all_described(names(message), section);
     }
 
     let element = |name: &str| pipeline.by_name(name).expect("element");
@@ -293,7 +300,7 @@ fn what_a_run_posts_and_attaches_is_described() {
             kinds.insert(name);
         }
     }
-    assert_eq!(kinds.len(), 3, "{kinds:?}");
+    assert_eq!(kinds.len(), 4, "{kinds:?}");
 
     let lines = samples(&element("lines"));
     assert!(!lines.is_empty());
@@ -301,10 +308,11 @@ fn what_a_run_posts_and_attaches_is_described() {
         let map = line.map_readable().expect("readable");
         let line: serde_json::Value = serde_json::from_slice(&map).expect("JSON");
         let of_result = fields("`GstEmotionMeta`");
+        let of_body = fields("`GstPhysioMeta`");
         let own = line.as_object().expect("object").keys();
         let own = own
             .map(String::as_str)
-            .filter(|k| !is_described(k, &of_result));
+            .filter(|k| !is_described(k, &of_result) && !is_described(k, &of_body));
         all_described(own, "JSON lines");
     }
 

@@ -5,8 +5,8 @@
  * @see_also: mvpfusion, emotionoverlay
  *
  * Turns video frames with results into lines of JSON: one object per line, UTF-8,
- * with the fields of GstEmotionMeta under the same names, and `frame`, `pts` and
- * `running-time` of the frame. The video is not read and not passed on: use a `tee`
+ * with the fields of GstEmotionMeta and GstPhysioMeta under the same names, and `frame`,
+ * `pts` and `running-time` of the frame. The video is not read and not passed on: use a `tee`
  * to keep it.
  *
  * `every=result` writes a line for each new result, `every=frame` one for each
@@ -42,7 +42,7 @@
  */
 use super::writer::{Frame, Lines, Samples, Writer};
 use super::{Every, JSON, stream};
-use crate::meta::{EMOTION_META, EmotionMeta, FaceUnitsMeta};
+use crate::meta::{EMOTION_META, EmotionMeta, FaceUnitsMeta, PhysioMeta};
 use gst::{ClockTime, glib, prelude::*, subclass::prelude::*};
 use gst_common::lock;
 use gst_lsl::caps::LSL;
@@ -116,6 +116,7 @@ impl EmotionSerialize {
         }
         let settings = *lock(&self.settings);
         let result = EmotionMeta::from_buffer(&buffer);
+        let body = PhysioMeta::from_buffer(&buffer);
         let has_meta =
             result.is_some() || gst::meta::CustomMeta::from_buffer(&buffer, EMOTION_META).is_ok();
 
@@ -162,6 +163,7 @@ impl EmotionSerialize {
                     stream_time,
                     first: state.first,
                     result: result.as_ref(),
+                    body: body.as_ref(),
                     faces: settings.face_units.then_some(&faces),
                     every: settings.every,
                 });

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One frame as one line of JSON.
 
-use crate::meta::{EmotionMeta, FaceUnitsMeta};
+use crate::meta::{EmotionMeta, FaceUnitsMeta, PhysioMeta};
 use gst::ClockTime;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// A line: the frame, its result and its faces. Fields stand in a fixed order,
+/// A line: the frame, its result, what the sensors tell, and its faces. Fields stand in a fixed order,
 /// so equal input gives equal bytes. Numbers that JSON cannot hold are `null`.
 #[derive(Debug, Clone)]
 pub(super) struct Line<'a> {
@@ -15,6 +15,8 @@ pub(super) struct Line<'a> {
     pub running_time: Option<ClockTime>,
     /// Without a result its fields are absent.
     pub result: Option<&'a EmotionMeta>,
+    /// What is not known is absent.
+    pub body: Option<&'a PhysioMeta>,
     /// Absent when `None`, a list otherwise.
     pub faces: Option<&'a [FaceUnitsMeta]>,
 }
@@ -67,6 +69,22 @@ impl Serialize for Line<'_> {
             map.serialize_entry("trained", &r.trained)?;
             map.serialize_entry("provider", &r.provider)?;
             map.serialize_entry("inference-time", &r.inference_time.nseconds())?;
+        }
+        if let Some(body) = self.body {
+            map.serialize_entry("time", &body.time.nseconds())?;
+            for (name, value) in body.values() {
+                if let Some(value) = value {
+                    map.serialize_entry(name, &value)?;
+                }
+            }
+            // Where there is a result, it is the quality of its window.
+            let of_result = |name: &str| {
+                let modalities = self.result.iter().flat_map(|r| &r.modalities);
+                modalities.into_iter().any(|m| m.name == name)
+            };
+            for (name, quality) in body.quality.iter().filter(|(n, _)| !of_result(n)) {
+                map.serialize_entry(&format!("quality-{name}"), quality)?;
+            }
         }
         if let Some(faces) = self.faces {
             let faces: Vec<_> = faces.iter().map(Face).collect();
@@ -132,6 +150,7 @@ mod tests {
             pts: Some(ClockTime::from_seconds(1)),
             running_time: None,
             result: Some(&meta),
+            body: None,
             faces: Some(&faces),
         };
         let bytes = line.to_bytes().expect("bytes");
@@ -162,6 +181,7 @@ mod tests {
             pts: None,
             running_time: None,
             result: Some(&meta),
+            body: None,
             faces: None,
         };
         let v: serde_json::Value =
@@ -180,12 +200,44 @@ mod tests {
     }
 
     #[test]
+    fn what_the_sensors_tell_is_in_the_line() {
+        let body = PhysioMeta {
+            time: ClockTime::from_seconds(2),
+            hr: Some(71.5),
+            scl: Some(f64::NAN),
+            quality: vec![("ecg".into(), 0.9), ("eda".into(), 0.75)],
+            ..PhysioMeta::default()
+        };
+        let mut line = Line {
+            frame: 0,
+            pts: None,
+            running_time: None,
+            result: None,
+            body: Some(&body),
+            faces: None,
+        };
+        let text = |line: &Line| String::from_utf8(line.to_bytes().expect("bytes")).expect("UTF-8");
+        assert_eq!(
+            text(&line),
+            "{\"frame\":0,\"pts\":null,\"running-time\":null,\"time\":2000000000,\"hr\":71.5,\
+             \"scl\":null,\"quality-ecg\":0.9,\"quality-eda\":0.75}\n"
+        );
+        // A name stands once: with a result it is the quality of the window.
+        let meta = meta();
+        line.result = Some(&meta);
+        let text = text(&line);
+        assert_eq!(text.matches("quality-eda").count(), 1);
+        assert!(text.contains("\"quality-eda\":null") && text.contains("\"quality-ecg\":0.9"));
+    }
+
+    #[test]
     fn no_result_no_result_fields() {
         let line = Line {
             frame: 0,
             pts: Some(ClockTime::ZERO),
             running_time: Some(ClockTime::ZERO),
             result: None,
+            body: None,
             faces: None,
         };
         assert_eq!(

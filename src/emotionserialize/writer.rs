@@ -4,7 +4,7 @@
 use super::Every;
 use super::json::Line;
 use super::stream::{self, Layout};
-use crate::meta::{EmotionMeta, FaceUnitsMeta};
+use crate::meta::{EmotionMeta, FaceUnitsMeta, PhysioMeta};
 use gst::ClockTime;
 
 /// A frame that is to be written.
@@ -18,6 +18,8 @@ pub(super) struct Frame<'a> {
     /// Stream time of frame 0.
     pub(super) first: Option<ClockTime>,
     pub(super) result: Option<&'a EmotionMeta>,
+    /// What the sensors tell of the body.
+    pub(super) body: Option<&'a PhysioMeta>,
     /// `None` where they were not requested.
     pub(super) faces: Option<&'a [FaceUnitsMeta]>,
     pub(super) every: Every,
@@ -64,6 +66,7 @@ impl Writer for Lines {
             pts: frame.pts,
             running_time: frame.running_time,
             result: frame.result,
+            body: frame.body,
             faces: frame.faces,
         };
         let bytes = line

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What travels on video buffers: [`EmotionMeta`], [`FaceUnitsMeta`] and
-//! [`PhysioTraceMeta`].
+//! What travels on video buffers: [`EmotionMeta`], [`FaceUnitsMeta`], [`PhysioMeta`] and
+//! [`PhysioTraceMeta`]. [`PhysioMeta`] also travels on buffers of sensors.
 //!
 //! All are `GstCustomMeta`: no header is needed to read them from C
 //! (`gst_buffer_get_custom_meta`), Python (`buf.get_custom_meta`) or Rust. They
@@ -13,11 +13,13 @@
 mod analytics;
 mod emotion;
 mod face_units;
+mod physio;
 mod physio_trace;
 
 pub use emotion::{EMOTION_MESSAGE, EMOTION_META, EmotionMeta, EmotionStamp};
 pub(crate) use face_units::UnitOrder;
 pub use face_units::{FACE_REGION, FACE_UNITS_META, FaceUnitsMeta};
+pub use physio::{PHYSIO_MESSAGE, PHYSIO_META, PhysioMeta};
 pub use physio_trace::{PHYSIO_TRACE_META, PhysioTrace, PhysioTraceMeta};
 
 /// Registers the metadata types; safe to call more than once and from any thread.
@@ -25,7 +27,12 @@ pub fn register() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     // Another copy of this library in the process may have been first.
     ONCE.call_once(|| {
-        for name in [EMOTION_META, FACE_UNITS_META, PHYSIO_TRACE_META] {
+        for name in [
+            EMOTION_META,
+            FACE_UNITS_META,
+            PHYSIO_META,
+            PHYSIO_TRACE_META,
+        ] {
             if !gst::meta::CustomMeta::is_registered(name) {
                 gst::meta::CustomMeta::register(name, &[]);
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{glib, prelude::*};
 
+mod body;
 mod branch_seek;
 mod imp;
 mod pace;

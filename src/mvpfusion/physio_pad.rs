@@ -9,6 +9,7 @@ use super::values::{Judged, judged};
 use crate::common;
 use crate::physio::{self, Refusal, Stream};
 use conditioning::Trace;
+use conditioning::features::Event;
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -91,13 +92,29 @@ impl MvpFusion {
         let offset = stream.sample_time(skipped as u64, count, duration);
         let length = duration.unwrap_or_else(|| stream.sample_time(count, count, None));
         let end = start + length.saturating_sub(offset);
-        let mut check = self
-            .with_physio_pad(name, |physio| physio.check.take())
-            .flatten();
+        let (mut check, trace) = self
+            .with_physio_pad(name, |physio| (physio.check.take(), physio.trace.clone()))
+            .unwrap_or_default();
+        let sensor = self.sensor(name);
+        let mut sensor = sensor.as_deref().map(lock);
+        if let Some(sensor) = &mut sensor {
+            if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+                sensor.cut();
+            }
+            for (i, value) in stream.samples(&map).enumerate().skip(skipped) {
+                let at = stream.sample_time(i as u64, count, duration) - offset;
+                sensor.push(start + at, value, |event| {
+                    if let Some(trace) = &trace {
+                        lock(trace).mark(match event {
+                            Event::Beat(beat) => beat.time,
+                            Event::Scr(response) => response.onset,
+                        });
+                    }
+                });
+            }
+        }
+        drop(sensor);
         let mut said = Judged::default();
-        let trace = self
-            .with_physio_pad(name, |physio| physio.trace.clone())
-            .flatten();
         if let Some(mut track) = inputs.signal(name) {
             let mut trace = trace.as_ref().map(|trace| lock(trace));
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
@@ -165,6 +182,9 @@ impl MvpFusion {
             }
             None => end,
         };
+        if let Some(sensor) = self.sensor(name) {
+            lock(&sensor).complete(end);
+        }
         let mut state = self.state();
         if let Some(physio) = state.physio_pads.get_mut(name) {
             physio.progress = physio.progress.max(end);
@@ -309,6 +329,9 @@ impl MvpFusion {
                     track.flush();
                 }
                 self.flush_trace(name);
+                if let Some(sensor) = self.sensor(name) {
+                    lock(&sensor).flush();
+                }
                 self.changed.notify_all();
                 if refused {
                     self.report_out_of_sync("it was refused");
@@ -390,6 +413,7 @@ impl MvpFusion {
         if again {
             gst::info!(CAT, obj = pad, "the stream fits again: {name} is read");
         }
+        self.configure_sensor(name, stream.rate, stream.full_scale());
         if let Some(inputs) = inputs {
             match inputs.signal(name) {
                 Some(mut track) => {

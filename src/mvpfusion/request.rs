@@ -140,6 +140,7 @@ impl MvpFusion {
         {
             let mut state = self.state();
             state.physio_pads.remove(modality);
+            state.sensors.remove(modality);
             state.live = None;
         }
         self.changed.notify_all();

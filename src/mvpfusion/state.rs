@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The state that the streaming threads of `mvpfusion` share.
 
+use super::body::SharedSensor;
 use super::branch_seek::BranchSeek;
 use super::pace::Pace;
 use super::person::Person;
 
 use super::worker::{Answered, Shared, Worker};
 use crate::common::Sync;
+pub(super) use crate::common::at_rate_1;
 use crate::meta::{PhysioTraceMeta, UnitOrder};
 use crate::physio::Stream;
 use conditioning::{Plausibility, Trace};
@@ -22,18 +24,6 @@ pub(super) const AHEAD: u64 = 10_000_000_000;
 /// The same while every pad has what the next answer needs. It is not 0: one demuxer may
 /// feed several pads, and has to get past the samples of one to those of another.
 const NEAR_AHEAD: u64 = 2_000_000_000;
-
-/// The segment with its rate taken out: running time counts seconds of the film and the
-/// body, however fast they play.
-pub(super) fn at_rate_1(
-    segment: &gst::FormattedSegment<ClockTime>,
-) -> gst::FormattedSegment<ClockTime> {
-    let mut segment = segment.clone();
-    if segment.rate() > 0.0 {
-        segment.set_rate(1.0);
-    }
-    segment
-}
 
 /// One physiology pad, as the video's streaming thread needs it.
 #[derive(Debug, Default)]
@@ -164,6 +154,9 @@ pub(super) struct State {
     /// Decided at the first frame, and again when pads come and go.
     pub(super) live: Option<bool>,
     pub(super) physio_pads: BTreeMap<String, PhysioPad>,
+
+    /// One for each physiology pad that has had caps.
+    pub(super) sensors: BTreeMap<String, SharedSensor>,
 
     /// The hop that was requested last.
     pub(super) last_hop: u64,

@@ -85,7 +85,8 @@ impl MvpFusion {
         let traces = time
             .filter(|_| inputs.is_some())
             .and_then(|t| self.traces(t));
-        self.mark(buffer.make_mut(), own, live, traces)
+        let body = time.map_or(Ok(()), |t| self.mark_body(buffer.make_mut(), t, live));
+        body.and_then(|()| self.mark(buffer.make_mut(), own, live, traces))
             .map_err(|e| {
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("{e}"));
                 gst::FlowError::Error
@@ -250,6 +251,9 @@ impl MvpFusion {
             }
             for name in &overtaken {
                 self.flush_trace(name);
+            }
+            for sensor in overtaken.iter().filter_map(|name| self.sensor(name)) {
+                lock(&sensor).flush();
             }
         }
         if tell {

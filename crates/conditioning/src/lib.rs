@@ -16,6 +16,8 @@
 //! [`UnitsGrid`] does step 4 for face units. [`GridRing`] and [`TokenRing`] keep the newest grid
 //! points and the newest tokens of an encoder.
 //!
+//! [`quality`] says how good the samples are, 0 to 1, and why.
+//!
 //! All of it is causal: a point depends on no sample later than the first one at or after it, which
 //! the interpolation needs. Training and the live elements use this code, so that a network is
 //! given what it has learned from.
@@ -57,12 +59,15 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks, missing_docs, unreachable_pub)]
 
+mod beats;
 mod checks;
 mod conditioner;
+pub mod features;
 mod filter;
 mod normalise;
 mod plausible;
 mod pulse;
+pub mod quality;
 mod resample;
 mod ring;
 mod tokens;
@@ -70,6 +75,7 @@ mod trace;
 mod unit;
 mod units;
 
+pub use beats::{Beat, BeatDetector, HeartRate, HeartSignal};
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use filter::FilterSpec;
