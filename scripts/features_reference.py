@@ -191,7 +191,7 @@ def simulated_hearts() -> list[dict[str, tuple[float, float, float]] | None]:
 
     pieces = []
     for seed, rate in enumerate([1000, 500, 256, 250, 128, 100]):
-        for beats in (55, 70, 90):
+        for beats in (60, 85):
             values = nk.ecg_simulate(duration=PIECE + 5, sampling_rate=rate, heart_rate=beats, heart_rate_std=4, random_state=seed * 10 + beats)
             pieces.append(heart("ecg", rate, np.asarray(values)))
     return pieces
@@ -229,6 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ecg", type=Path, help="OpenSignals recording with an ECG")
     parser.add_argument("--e4", type=Path, help="folder with recordings of an Empatica E4")
+    parser.add_argument("--people", type=int, default=99, help="the first so many of these folders")
     parser.add_argument("--pieces", type=int, default=8, help="pieces of 5 min of each recording")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -246,7 +247,7 @@ def main() -> None:
             values = np.asarray(next(iter(raw.values()))).ravel().astype(float)
         heart_table(f"ECG, {arguments.ecg.name}, {rate:g} Hz", [heart("ecg", rate, v) for _, v in cut(rate, values, 99)] or [heart("ecg", rate, values)])
     if arguments.e4:
-        people = sorted(p.parent for p in arguments.e4.rglob("BVP.csv"))
+        people = sorted(p.parent for p in arguments.e4.rglob("BVP.csv"))[: arguments.people]
         hearts = [heart("ppg", r, v) for p in people for r, v in cut(*e4(p / "BVP.csv"), arguments.pieces)]
         heart_table(f"Wrist PPG, {len(people)} people, 64 Hz", hearts)
         skin_table(f"Wrist EDA, {len(people)} people, 4 Hz", [c for p in people for c in cut(*e4(p / "EDA.csv"), arguments.pieces)])

@@ -192,7 +192,8 @@ impl Sensor {
         };
         let reason = features.reason.filter(|_| !good);
         let lasting = match self.said {
-            Some(said) if said == (good, reason) => {
+            // On the way to good it has no reason any more.
+            Some(said) if said == (good, reason) || (said.0, reason) == (good, None) => {
                 self.changing = None;
                 return None;
             }

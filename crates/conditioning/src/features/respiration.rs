@@ -42,6 +42,7 @@ pub(crate) struct Respiration {
     waiting: VecDeque<u64>,
     heights: VecDeque<(u64, f64)>,
     points: Vec<Point>,
+    tapered: Vec<Point>,
     turns: Turns,
     known: Option<(u64, Option<f64>)>,
 }
@@ -53,6 +54,7 @@ impl Respiration {
             waiting: VecDeque::with_capacity(16),
             heights: VecDeque::with_capacity(MOST + 1),
             points: Vec::with_capacity(MOST + 1),
+            tapered: Vec::with_capacity(MOST + 1),
             turns: Turns::with_capacity(MOST + 1),
             known: None,
         }
@@ -144,7 +146,7 @@ impl Respiration {
         }
         // One value a beat shows no more than half the pulse rate.
         let fastest = FASTEST.min(0.5 * self.points.len() as f64 / length);
-        let by_interval = clear_peak(&mut self.points, &mut self.turns, fastest)?;
+        let by_interval = self.clear_peak(fastest)?;
         self.points.clear();
         // Heights of beats that end a normal interval: an artefact has another height.
         let mut normal = normal.peekable();
@@ -154,46 +156,53 @@ impl Respiration {
                 self.points.push((seconds_since(begin, *beat), *height));
             }
         }
-        let by_height = clear_peak(&mut self.points, &mut self.turns, fastest)?;
+        let by_height = self.clear_peak(fastest)?;
         let difference = (by_interval - by_height).abs() * 60.0;
         (difference <= AGREEMENT).then_some(30.0 * (by_interval + by_height))
     }
-}
 
-/// The frequency (Hz) of the one clear peak.
-fn clear_peak(points: &mut [Point], turns: &mut Turns, fastest: f64) -> Option<f64> {
-    spectrum::taper(points);
-    let steps = ((fastest - SLOWEST) / STEP).floor();
-    if steps < 1.0 {
-        return None;
+    /// The frequency (Hz) of the one clear peak in `points`.
+    fn clear_peak(&mut self, fastest: f64) -> Option<f64> {
+        let Self {
+            points,
+            tapered,
+            turns,
+            ..
+        } = self;
+        spectrum::straighten(points);
+        spectrum::taper(points, 1, tapered);
+        let steps = ((fastest - SLOWEST) / STEP).floor();
+        if steps < 1.0 {
+            return None;
+        }
+        let (mut total, mut best, mut highest) = (0.0, 0.0, 0.0);
+        let mut powers = [(0.0, 0.0); ((FASTEST - SLOWEST) / STEP) as usize + 2];
+        let powers = &mut powers[..=steps as usize];
+        let mut slots = powers.iter_mut();
+        spectrum::scan(
+            tapered,
+            turns,
+            (SLOWEST, STEP, steps as usize + 1),
+            |frequency, power| {
+                if let Some(slot) = slots.next() {
+                    *slot = (frequency, power);
+                }
+                total += power;
+                if power > highest {
+                    (best, highest) = (frequency, power);
+                }
+            },
+        );
+        let inside = powers.iter().filter(|(f, _)| (f - best).abs() <= PEAK);
+        let (mut weight, mut mean) = (0.0, 0.0);
+        for (frequency, power) in inside {
+            weight += power;
+            mean += power * frequency;
+        }
+        // A peak at the edge may be the foot of one outside.
+        let at_edge = best <= SLOWEST || best >= powers[powers.len() - 1].0;
+        (weight > CLEAR * total && !at_edge).then(|| mean / weight)
     }
-    let (mut total, mut best, mut highest) = (0.0, 0.0, 0.0);
-    let mut powers = [(0.0, 0.0); ((FASTEST - SLOWEST) / STEP) as usize + 2];
-    let powers = &mut powers[..=steps as usize];
-    let mut slots = powers.iter_mut();
-    spectrum::scan(
-        points,
-        turns,
-        (SLOWEST, STEP, steps as usize + 1),
-        |frequency, power| {
-            if let Some(slot) = slots.next() {
-                *slot = (frequency, power);
-            }
-            total += power;
-            if power > highest {
-                (best, highest) = (frequency, power);
-            }
-        },
-    );
-    let inside = powers.iter().filter(|(f, _)| (f - best).abs() <= PEAK);
-    let (mut weight, mut mean) = (0.0, 0.0);
-    for (frequency, power) in inside {
-        weight += power;
-        mean += power * frequency;
-    }
-    // A peak at the edge may be the foot of one outside.
-    let at_edge = best <= SLOWEST || best >= powers[powers.len() - 1].0;
-    (weight > CLEAR * total && !at_edge).then(|| mean / weight)
 }
 
 #[cfg(test)]

@@ -4,14 +4,9 @@
 /// A value at a time in seconds.
 pub(crate) type Point = (f64, f64);
 
-/// Takes the straight line that fits best out of `points`, and brings them to nothing at both
-/// ends (Hann), so that slow changes do not leak into the bands.
-pub(crate) fn taper(points: &mut [Point]) {
+/// Takes the straight line that fits best out of `points`.
+pub(crate) fn straighten(points: &mut [Point]) {
     let n = points.len() as f64;
-    let (Some(first), Some(last)) = (points.first(), points.last()) else {
-        return;
-    };
-    let (begin, length) = (first.0, last.0 - first.0);
     let mean_t = points.iter().map(|p| p.0).sum::<f64>() / n;
     let mean_x = points.iter().map(|p| p.1).sum::<f64>() / n;
     let spread: f64 = points.iter().map(|p| (p.0 - mean_t).powi(2)).sum();
@@ -26,12 +21,21 @@ pub(crate) fn taper(points: &mut [Point]) {
         false => 0.0,
     };
     for (t, x) in points {
-        let hann = match length > 0.0 {
-            true => (std::f64::consts::PI * (*t - begin) / length).sin().powi(2),
-            false => 0.0,
-        };
-        *x = (*x - mean_x - slope * (*t - mean_t)) * hann;
+        *x -= mean_x + slope * (*t - mean_t);
     }
+}
+
+/// Brings `points` to nothing at both ends, so that slow changes do not leak into the bands: sine
+/// taper number `order`, from 1 on, of Riedel and Sidorenko (1995). One alone gives little weight
+/// to a part of the points; where power is compared, the spectra of several are added.
+pub(crate) fn taper(points: &[Point], order: usize, into: &mut Vec<Point>) {
+    into.clear();
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        return;
+    };
+    let scale = order as f64 * std::f64::consts::PI / (last.0 - first.0).max(1e-9);
+    let tapered = |(t, x): &Point| (*t, x * (scale * (t - first.0)).sin());
+    into.extend(points.iter().map(tapered));
 }
 
 /// For each point: cosine and sine at the frequency in hand, and of the turn from one frequency
@@ -106,7 +110,10 @@ mod tests {
                 )
             })
             .collect();
-        taper(&mut points);
+        straighten(&mut points);
+        let mut tapered = Vec::new();
+        taper(&points, 1, &mut tapered);
+        let points = tapered;
         let mut turns = Turns::new();
         let (mut best, mut highest) = (0.0, 0.0);
         scan(
@@ -131,7 +138,11 @@ mod tests {
     fn few_points_give_no_nonsense() {
         for n in 0..4 {
             let mut points: Vec<Point> = (0..n).map(|_| (3.0, 1.0)).collect();
-            taper(&mut points);
+            straighten(&mut points);
+            let mut tapered = Vec::new();
+            taper(&points, 2, &mut tapered);
+            assert_eq!(tapered.len(), points.len());
+            let points = tapered;
             assert!(band(&points, &mut Turns::new(), 0.04, 0.4, 0.01).is_finite());
         }
     }

@@ -21,6 +21,8 @@ const SPECTRUM_PERIOD: f64 = 5.0;
 const LOW: (f64, f64) = (0.04, 0.15);
 const HIGH: (f64, f64) = (0.15, 0.4);
 const STEP: f64 = 0.002;
+/// Sine tapers whose spectra are added.
+const TAPERS: usize = 4;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Values {
@@ -38,6 +40,7 @@ pub(crate) struct Values {
 #[derive(Debug, Clone)]
 pub(crate) struct Variability {
     points: Vec<Point>,
+    tapered: Vec<Point>,
     turns: Turns,
     /// When the ratio was computed (ns), and the ratio.
     lf_hf: Option<(u64, Option<f64>)>,
@@ -47,6 +50,7 @@ impl Variability {
     pub(crate) fn new() -> Self {
         Self {
             points: Vec::with_capacity((WINDOW / 0.3) as usize + 1),
+            tapered: Vec::with_capacity((WINDOW / 0.3) as usize + 1),
             turns: Turns::with_capacity((WINDOW / 0.3) as usize + 1),
             lf_hf: None,
         }
@@ -121,10 +125,19 @@ impl Variability {
                 .take(self.points.capacity())
                 .map(|i| (seconds_since(begin, i.end), i.length)),
         );
-        let Self { points, turns, .. } = self;
-        spectrum::taper(points);
-        let low = spectrum::band(points, turns, LOW.0, LOW.1, STEP);
-        let high = spectrum::band(points, turns, HIGH.0, HIGH.1, STEP);
+        let Self {
+            points,
+            tapered,
+            turns,
+            ..
+        } = self;
+        spectrum::straighten(points);
+        let (mut low, mut high) = (0.0, 0.0);
+        for order in 1..=TAPERS {
+            spectrum::taper(points, order, tapered);
+            low += spectrum::band(tapered, turns, LOW.0, LOW.1, STEP);
+            high += spectrum::band(tapered, turns, HIGH.0, HIGH.1, STEP);
+        }
         let ratio = Some(low / high).filter(|r| r.is_finite());
         self.lf_hf = Some((now, ratio));
         ratio
