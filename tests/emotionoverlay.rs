@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 use gst::{ClockTime, prelude::*};
 use gstmvp::EmotionMeta;
-use gstmvp::PhysioTraceMeta;
 use gstmvp::meta::PhysioTrace;
+use gstmvp::{PhysioMeta, PhysioTraceMeta};
 use mvp::ModalityState;
 use std::sync::Once;
 
@@ -87,33 +87,21 @@ fn traces() -> PhysioTraceMeta {
     }
 }
 
-/// Puts what the sensors tell on a frame, as mvpfusion does.
-fn attach_body(buffer: &mut gst::BufferRef, fields: &[(&str, f64)]) {
-    const NAME: &str = "GstPhysioMeta";
-    static REGISTER: Once = Once::new();
-    REGISTER.call_once(|| {
-        if !gst::meta::CustomMeta::is_registered(NAME) {
-            gst::meta::CustomMeta::register(NAME, &[]);
-        }
-    });
-    let mut meta = gst::meta::CustomMeta::add(buffer, NAME).expect("meta");
-    for (field, value) in fields {
-        meta.mut_structure().set(*field, *value);
-    }
-    if fields.iter().any(|(f, v)| *f == "quality-ppg" && *v < 0.5) {
-        meta.mut_structure().set("reason-ppg", "motion");
+/// A heart of 72 beats per minute, skin, and a PPG that is off.
+fn body(ecg: f64) -> PhysioMeta {
+    PhysioMeta {
+        hr: Some(71.6),
+        scl: Some(4.312),
+        scr_rate: Some(4.2),
+        quality: vec![
+            ("ecg".into(), ecg),
+            ("eda".into(), 0.88),
+            ("ppg".into(), 0.12),
+        ],
+        reason: vec![("ppg".into(), "motion".into())],
+        ..PhysioMeta::default()
     }
 }
-
-/// A good heart and skin.
-const GOOD: &[(&str, f64)] = &[
-    ("hr", 71.6),
-    ("scl", 4.312),
-    ("scr-rate", 4.2),
-    ("quality-ecg", 0.93),
-    ("quality-eda", 0.88),
-    ("quality-ppg", 0.12),
-];
 
 /// What each test frame carries.
 type Attach = dyn Fn(u64, &mut gst::BufferRef) + Send + Sync;
@@ -230,7 +218,7 @@ fn preview() {
                         change(&mut m);
                         m.attach(b).expect("attach");
                         traces().attach(b).expect("attach");
-                        attach_body(b, GOOD);
+                        body(0.93).attach(b).expect("attach");
                     }
                     if face {
                         let area = (w * 5 / 12, h / 4, w / 4, h * 2 / 5);
@@ -259,7 +247,7 @@ fn preview() {
                 Box::new(move |n, b| {
                     result(n).attach(b).expect("attach");
                     traces().attach(b).expect("attach");
-                    attach_body(b, GOOD);
+                    body(0.93).attach(b).expect("attach");
                     gst_video::VideoRegionOfInterestMeta::add(b, "face", area);
                 }),
             );
@@ -944,26 +932,28 @@ fn the_panel_moves_seldom_and_only_by_itself() {
 #[test]
 fn a_poor_sensor_is_named_instead_of_a_number() {
     init();
-    let strip = |fields: &'static [(&'static str, f64)]| {
+    let strip = |ecg: Option<f64>| {
         let rects = attached(
             "show=traces",
             1,
             GRAY,
             Box::new(move |_, b| {
-                traces().attach(b).expect("attach");
-                if !fields.is_empty() {
-                    attach_body(b, fields);
+                let mut all = traces();
+                all.traces.truncate(1);
+                all.attach(b).expect("attach");
+                if let Some(ecg) = ecg {
+                    body(ecg).attach(b).expect("attach");
                 }
             }),
         );
         assert_eq!(rects[0].len(), 1, "the traces alone");
         colours(&rects[0][0])
     };
-    let (_, none, _) = strip(&[]);
+    let (_, none, _) = strip(None);
     assert_eq!(none, 0);
-    let (good, amber, _) = strip(&[("hr", 72.0), ("quality-ecg", 0.95)]);
+    let (good, amber, _) = strip(Some(0.95));
     assert_eq!(amber, 0);
-    let (poor, amber, _) = strip(&[("hr", 72.0), ("quality-ecg", 0.3)]);
+    let (poor, amber, _) = strip(Some(0.3));
     assert!(amber > 30, "{amber}");
     // The waveform is paler, and its beats have no marks.
     assert!(poor < good, "{poor} {good}");

@@ -4,7 +4,7 @@
 
 mod fusion_support;
 
-use fusion_support::{Run, follow, init, launch, ready};
+use fusion_support::{Run, feed, follow, init, launch, ready};
 use gst::prelude::*;
 use gstmvp::PhysioTraceMeta;
 use std::sync::{Arc, Mutex};
@@ -281,5 +281,56 @@ fn frames_carry_the_waveform_in_its_unit() {
         let worst = worst.fold(0.0, f64::max);
         assert!(worst < 0.15, "{worst}");
         assert!(eda.len() >= 100, "{}", eda.len());
+    }
+}
+
+/// A heart at 75 beats per minute is drawn as a heart, with a mark on each beat.
+#[test]
+fn every_heartbeat_has_a_mark() {
+    if !ready("every_heartbeat_has_a_mark") {
+        return;
+    }
+    init();
+    let pipeline = launch(
+        "videotestsrc num-buffers=150 ! video/x-raw,width=32,height=32,framerate=5/1 \
+         ! mvpfusion name=f model=MODEL execution-provider=cpu ! fakesink name=out \
+         appsrc name=s ! f.ecg",
+    );
+    let traces = Arc::new(Mutex::new(None));
+    let sink = pipeline.by_name("out").and_then(|s| s.static_pad("sink"));
+    let seen = traces.clone();
+    sink.expect("pad")
+        .add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(buffer) = info.buffer() {
+                *seen.lock().expect("lock") = PhysioTraceMeta::from_buffer(buffer);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    // R peaks at 0.4 s, 1.2 s, 2.0 s, …
+    let heart = |t: f64| {
+        let phase = t.rem_euclid(0.8);
+        let wave =
+            |at: f64, width: f64, height: f64| height * (-((phase - at) / width).powi(2)).exp();
+        (wave(0.24, 0.03, 0.12) + wave(0.4, 0.012, 1.0) + wave(0.62, 0.06, 0.25)) as f32
+    };
+    let feeder = feed(&pipeline, "s", 256, 31, heart);
+    let _ = pipeline.set_state(gst::State::Playing);
+    let run = follow(&pipeline);
+    pipeline.set_state(gst::State::Null).expect("null");
+    feeder.join().expect("feeder");
+    assert_eq!(run.error, None);
+    let traces = traces.lock().expect("lock").take().expect("traces").traces;
+    let ecg = &traces[0];
+    assert_eq!(ecg.unit, "", "nothing declares it");
+    let (low, high) = ecg
+        .values()
+        .fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
+    assert!(high - low > 0.7, "{low} to {high}");
+    // A causal detector needs a moment after the last beat.
+    assert!((11..=13).contains(&ecg.marks.len()), "{:?}", ecg.marks);
+    for mark in &ecg.marks {
+        let seconds = *mark as f64 / 1e9;
+        let beat = (seconds - 0.4) / 0.8;
+        assert!((beat - beat.round()).abs() * 0.8 < 0.02, "{seconds} s");
     }
 }

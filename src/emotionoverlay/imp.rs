@@ -15,6 +15,15 @@
  * at the middle. A coverage bar is pale where samples were received and in full
  * colour for the share of them that passed the signal checks.
  *
+ * Traces are the waveforms of the sensors with a bar of known height, a mark on
+ * each heartbeat and at the onset of each skin conductance response. Beside them
+ * stand heart rate, skin conductance level and the quality of the signal; a signal
+ * that is poor is named instead of a number (`poor: noise`), and what is not known
+ * is a dash.
+ *
+ * By default the panel is at the top left, or where neither it nor the traces cover
+ * a face (GstVideoRegionOfInterestMeta of type `face`).
+ *
  * The picture is attached as GstVideoOverlayCompositionMeta where downstream
  * takes that, in any memory; otherwise it is blended into frames in system memory.
  * It is drawn again only when its content changes.

@@ -4,12 +4,10 @@
 use super::draw::{self, Area, Body, Canvas, Place, Placer};
 use super::imp::Settings;
 use super::{Position, Show};
-use crate::meta::{EmotionMeta, FACE_REGION, PhysioTraceMeta};
+use crate::meta::{EmotionMeta, FACE_REGION, PhysioMeta, PhysioTraceMeta};
 use gst::glib;
 use gst_video::{VideoOverlayComposition, VideoOverlayFormatFlags, VideoOverlayRectangle};
 
-/// The metadata with heart rate, skin conductance and quality.
-const PHYSIO_META: &str = "GstPhysioMeta";
 /// More faces than this in one frame are neither outlined nor kept free.
 const MAX_FACES: usize = 16;
 /// The traces are drawn again at most this often (ns), however often they change.
@@ -126,7 +124,9 @@ impl FrameContent {
                 .then(|| PhysioTraceMeta::from_buffer(buffer))
                 .flatten()
                 .map(|meta| draw::Traces {
-                    body: body(buffer),
+                    body: PhysioMeta::from_buffer(buffer)
+                        .map(|meta| Body::of(&meta))
+                        .unwrap_or_default(),
                     meta,
                 }),
             faces,
@@ -134,13 +134,6 @@ impl FrameContent {
             pts: buffer.pts(),
         }
     }
-}
-
-/// What the sensors tell, where an element upstream put it on the frame.
-fn body(buffer: &gst::BufferRef) -> Body {
-    gst::meta::CustomMeta::from_buffer(buffer, PHYSIO_META)
-        .map(|meta| Body::from_structure(meta.structure()))
-        .unwrap_or_default()
 }
 
 fn failed(e: cairo::Error) -> glib::BoolError {

@@ -9,6 +9,7 @@ pub const PHYSIO_MESSAGE: &str = "mvp-physio";
 
 const TIME: &str = "time";
 const QUALITY: &str = "quality-";
+const REASON: &str = "reason-";
 
 /// What the sensors tell of the body, as it rides on a buffer.
 ///
@@ -36,6 +37,8 @@ pub struct PhysioMeta {
     pub scr_rate: Option<f64>,
     /// `quality-<modality>`, 0–1, of each sensor of which it is known.
     pub quality: Vec<(String, f64)>,
+    /// `reason-<modality>`: why the quality is low, of each sensor of which it is.
+    pub reason: Vec<(String, String)>,
 }
 
 impl PhysioMeta {
@@ -49,6 +52,10 @@ impl PhysioMeta {
             meta.time = meta.time.max(time);
             if let Some(quality) = features.quality {
                 meta.quality.push((modality.to_string(), quality));
+            }
+            if let Some(reason) = features.reason.filter(|_| features.is_bad()) {
+                let reason = reason.as_str().to_string();
+                meta.reason.push((modality.to_string(), reason));
             }
             meta.scl = meta.scl.or(features.scl);
             meta.scr_rate = meta.scr_rate.or(features.scr_rate);
@@ -115,6 +122,9 @@ impl PhysioMeta {
         for (modality, quality) in &self.quality {
             s.set(format!("{QUALITY}{modality}"), *quality);
         }
+        for (modality, reason) in &self.reason {
+            s.set(format!("{REASON}{modality}"), reason);
+        }
     }
 
     /// Reads a structure made by [`PhysioMeta::to_structure`]. Fields of other names are left
@@ -136,6 +146,9 @@ impl PhysioMeta {
             let number = || s.get::<f64>(field).map_err(|e| wrong(field, &e));
             if let Some(modality) = field.strip_prefix(QUALITY) {
                 meta.quality.push((modality.to_string(), number()?));
+            } else if let Some(modality) = field.strip_prefix(REASON) {
+                let reason = s.get(field).map_err(|e| wrong(field, &e))?;
+                meta.reason.push((modality.to_string(), reason));
             } else if let Some(slot) = meta.slot(field) {
                 *slot = Some(number()?);
             }
@@ -154,6 +167,11 @@ impl PhysioMeta {
         for (modality, quality) in &other.quality {
             if !self.quality.iter().any(|(m, _)| m == modality) {
                 self.quality.push((modality.clone(), *quality));
+            }
+        }
+        for (modality, reason) in &other.reason {
+            if !self.reason.iter().any(|(m, _)| m == modality) {
+                self.reason.push((modality.clone(), reason.clone()));
             }
         }
     }

@@ -8,6 +8,7 @@ use super::values::{Judged, judged};
 use crate::common;
 use crate::physio::{self, Refusal, Stream};
 use conditioning::Trace;
+use conditioning::features::Event;
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -98,6 +99,9 @@ impl MvpFusion {
         let end = start + of_film(length.saturating_sub(offset));
         let newest = stream.sample_time(count.saturating_sub(1), count, duration);
         let newest = start + of_film(newest.saturating_sub(offset));
+        let (mut check, trace) = self
+            .with_physio_pad(name, |physio| (physio.check.take(), physio.trace.clone()))
+            .unwrap_or_default();
         let sensor = self.sensor(name);
         let mut sensor = sensor.as_deref().map(lock);
         if let Some(sensor) = &mut sensor {
@@ -106,17 +110,18 @@ impl MvpFusion {
             }
             for (i, value) in stream.samples(&map).enumerate().skip(skipped) {
                 let at = stream.sample_time(i as u64, count, duration) - offset;
-                sensor.push(start + of_film(at), value, |_| {});
+                sensor.push(start + of_film(at), value, |event| {
+                    if let Some(trace) = &trace {
+                        lock(trace).mark(match event {
+                            Event::Beat(beat) => beat.time,
+                            Event::Scr(response) => response.onset,
+                        });
+                    }
+                });
             }
         }
         drop(sensor);
-        let mut check = self
-            .with_physio_pad(name, |physio| physio.check.take())
-            .flatten();
         let mut said = Judged::default();
-        let trace = self
-            .with_physio_pad(name, |physio| physio.trace.clone())
-            .flatten();
         if let Some(mut track) = inputs.signal(name) {
             let mut trace = trace.as_ref().map(|trace| lock(trace));
             if buffer.flags().contains(gst::BufferFlags::DISCONT) {
@@ -336,10 +341,10 @@ impl MvpFusion {
                 if let Some(mut track) = inputs.as_ref().and_then(|i| i.signal(name)) {
                     track.flush();
                 }
+                self.flush_trace(name);
                 if let Some(sensor) = self.sensor(name) {
                     lock(&sensor).flush();
                 }
-                self.flush_trace(name);
                 self.changed.notify_all();
                 if refused {
                     self.report_out_of_sync("it was refused");

@@ -259,11 +259,11 @@ impl MvpFusion {
             for mut track in overtaken.iter().filter_map(|name| inputs.signal(name)) {
                 track.flush();
             }
-            for sensor in overtaken.iter().filter_map(|name| self.sensor(name)) {
-                lock(&sensor).flush();
-            }
             for name in &overtaken {
                 self.flush_trace(name);
+            }
+            for sensor in overtaken.iter().filter_map(|name| self.sensor(name)) {
+                lock(&sensor).flush();
             }
         }
         if tell {

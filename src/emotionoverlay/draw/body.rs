@@ -2,14 +2,13 @@
 //! What the sensors tell of the body, as text: heart rate, skin conductance, quality.
 
 use super::{BAD, DIM, GOOD, INK, Rgb, WARN};
+use crate::meta::PhysioMeta;
 
-const QUALITY: &str = "quality-";
-const REASON: &str = "reason-";
 /// Below this no number is drawn; from the other on the signal is good.
 const POOR: f64 = 0.5;
 const FINE: f64 = 0.8;
 
-/// The fields of `GstPhysioMeta` that are drawn. What is not known is `None`.
+/// What is drawn of a [`PhysioMeta`]. What is not known is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in super::super) struct Body {
     /// Beats per minute.
@@ -40,35 +39,23 @@ pub(super) struct Numbers {
 }
 
 impl Body {
-    /// Reads the fields of a structure; what is of another type is not known.
-    pub(in super::super) fn from_structure(s: &gst::StructureRef) -> Self {
-        let number = |field: &str| s.get::<f64>(field).ok().filter(|v| v.is_finite());
-        let mut body = Self {
-            heart_rate: number("hr"),
-            level: number("scl"),
-            responses: number("scr-rate"),
-            sensors: Vec::new(),
-        };
-        for field in s.fields() {
-            if let Some(name) = field.strip_prefix(QUALITY) {
-                body.sensor(name).quality = number(field);
-            } else if let Some(name) = field.strip_prefix(REASON) {
-                body.sensor(name).reason = s.get(field).ok();
-            }
-        }
-        body
-    }
-
-    fn sensor(&mut self, name: &str) -> &mut Sensor {
-        let at = self.sensors.iter().position(|s| s.name == name);
-        let at = at.unwrap_or_else(|| {
-            self.sensors.push(Sensor {
-                name: name.to_string(),
-                ..Sensor::default()
-            });
-            self.sensors.len() - 1
+    pub(in super::super) fn of(meta: &PhysioMeta) -> Self {
+        let finite = |v: Option<f64>| v.filter(|v| v.is_finite());
+        let sensors = meta.quality.iter().map(|(name, quality)| Sensor {
+            name: name.clone(),
+            quality: finite(Some(*quality)),
+            reason: meta
+                .reason
+                .iter()
+                .find(|(of, _)| of == name)
+                .map(|(_, reason)| reason.clone()),
         });
-        &mut self.sensors[at]
+        Self {
+            heart_rate: finite(meta.hr),
+            level: finite(meta.scl),
+            responses: finite(meta.scr_rate),
+            sensors: sensors.collect(),
+        }
     }
 
     fn quality(&self, name: &str) -> Option<f64> {
@@ -140,15 +127,15 @@ impl Numbers {
 mod tests {
     use super::*;
 
-    fn body(fields: &[(&str, f64)]) -> Body {
-        gst::init().expect("gst");
-        let mut s = gst::Structure::new_empty("GstPhysioMeta");
-        for (field, value) in fields {
-            s.set(*field, *value);
-        }
-        s.set("reason-ppg", "motion");
-        s.set("scr-rate", "not a number");
-        Body::from_structure(&s)
+    fn body(hr: f64, quality: &[(&str, f64)]) -> Body {
+        Body::of(&PhysioMeta {
+            hr: Some(hr),
+            scl: Some(4.312),
+            scr_rate: Some(f64::NAN),
+            quality: quality.iter().map(|(n, q)| (n.to_string(), *q)).collect(),
+            reason: vec![("ppg".into(), "motion".into())],
+            ..PhysioMeta::default()
+        })
     }
 
     #[test]
@@ -166,13 +153,7 @@ mod tests {
     #[test]
     fn a_poor_signal_has_no_number() {
         let names = ["eda", "ecg", "ppg"];
-        let all = body(&[
-            ("hr", 71.6),
-            ("scl", 4.312),
-            ("quality-ecg", 0.9),
-            ("quality-ppg", 0.2),
-            ("quality-eda", 0.6),
-        ]);
+        let all = body(71.6, &[("ecg", 0.9), ("ppg", 0.2), ("eda", 0.6)]);
         let ecg = all.numbers("ecg", &names).expect("ecg");
         assert_eq!(ecg.value, ("72".to_string(), "bpm"));
         assert_eq!(ecg.quality.map(|q| q.0).as_deref(), Some("good"));
@@ -181,11 +162,12 @@ mod tests {
         assert_eq!(ppg.quality.map(|q| q.0).as_deref(), Some("poor: motion"));
         let eda = all.numbers("eda", &names).expect("eda");
         assert_eq!(eda.value.0, "4.31");
+        assert_eq!(eda.second.as_deref(), Some("– SCR/min"));
         assert_eq!(eda.quality.map(|q| q.0).as_deref(), Some("fair"));
         // The better of the two has the heart rate; where both are poor there is none.
-        let other = body(&[("hr", 80.0), ("quality-ecg", 0.1), ("quality-ppg", 0.7)]);
+        let other = body(80.0, &[("ecg", 0.1), ("ppg", 0.7)]);
         assert_eq!(other.numbers("ppg", &names).expect("ppg").value.0, "80");
-        let none = body(&[("hr", 80.0), ("quality-ecg", 0.1), ("quality-ppg", 0.0)]);
+        let none = body(80.0, &[("ecg", 0.1), ("ppg", 0.0)]);
         let ecg = none.numbers("ecg", &names).expect("ecg");
         assert_eq!((ecg.value.0.as_str(), ecg.poor), ("–", true));
     }

@@ -21,7 +21,7 @@ pub(in super::super) fn draw_corner(
     arm: u32,
 ) -> Result<Picture, cairo::Error> {
     let size = f64::from(arm);
-    // Square in pixels, whatever their aspect ratio: arms must meet the box.
+    // The box of the face is in pixels, so the arms are too, whatever the pixels' aspect ratio.
     let square = Canvas {
         par: 1.0,
         ..canvas.clone()

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Pictures of results: plain cairo and pango, no pads and no buffers.
+//! Pictures of results, with cairo and pango. It knows of no pads and no buffers.
 //!
-//! Everything is laid out in em, the font size in pixels, which follows the
-//! frame: [`Canvas::em`].
+//! Lengths are in em, the font size in pixels. It grows with the frame: [`Canvas::em`].
 
 mod body;
 mod corner;
@@ -24,12 +23,12 @@ pub(super) use traces::Traces;
 /// Font size in pixels at 480 lines, where `font-desc` names none.
 const BASE_PX: f64 = 15.0;
 const BASE_LINES: f64 = 480.0;
-/// Below this nobody can read the text; small frames get a larger share covered instead.
+/// Smaller text cannot be read. On small frames the pictures cover a larger share instead.
 const MIN_PX: f64 = 10.5;
 /// Width of the panel and the space around its content, in em.
 const PANEL_WIDTH: f64 = 16.0;
 const PAD: f64 = 0.75;
-/// From the edge of the frame, in em.
+/// Between the pictures and the edge of the frame, in em.
 pub(super) const MARGIN: f64 = 0.7;
 
 type Rgb = (f64, f64, f64);
@@ -86,8 +85,8 @@ impl Canvas {
         FontDescription::from_string(&self.font)
     }
 
-    /// Font size in (square) pixels: follows the frame, stays readable on small
-    /// frames, and gives way where the panel would not fit the width.
+    /// Font size in square pixels. It grows with the frame, is not smaller than can be read, and
+    /// not larger than lets the panel fit the width.
     pub(super) fn em(&self) -> f64 {
         let font = self.font();
         let base = match f64::from(font.size()) / f64::from(pango::SCALE) {
@@ -145,7 +144,7 @@ impl Canvas {
             let layout = pangocairo::functions::create_layout(&cr);
             cr.scale(em / self.par, em);
             pangocairo::functions::context_set_resolution(&layout.context(), 96.0);
-            // Whole-pixel advances would space small text unevenly.
+            // With letters at whole pixels the gaps in small text would be uneven.
             let mut options = cairo::FontOptions::new()?;
             options.set_antialias(cairo::Antialias::Gray);
             options.set_hint_style(cairo::HintStyle::Slight);

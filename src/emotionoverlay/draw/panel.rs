@@ -18,7 +18,7 @@ fn share(p: u8) -> f64 {
     f64::from(p) / 100.0
 }
 
-/// Rows that are asked for; the state of the result is always told.
+/// Rows that are asked for. The state of the result is shown in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Rows {
     pub(in super::super) label: bool,
@@ -27,8 +27,7 @@ pub(in super::super) struct Rows {
     pub(in super::super) model: bool,
 }
 
-/// What the panel says, in the precision in which it is drawn: equal content,
-/// equal picture.
+/// What the panel says, rounded as it is drawn: equal content gives an equal picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Panel {
     /// No result yet.
@@ -51,7 +50,7 @@ enum Part {
     Untrained(String),
     Label {
         text: String,
-        /// Whether the confidence suffices to assert it.
+        /// Whether the confidence is high enough for the label.
         sure: bool,
         confidence: Option<u8>,
     },
@@ -120,7 +119,7 @@ fn layout(rows: &[Row]) -> (Vec<f64>, f64) {
     let mut y = 0.0;
     let mut within = false;
     let tops = rows.iter().map(|row| {
-        // The band goes from edge to edge; the other rows stand off the edges.
+        // The band reaches to the edges; the other rows have a distance to them.
         if !matches!(row.part, Part::Untrained(_)) && !std::mem::replace(&mut within, true) {
             y += TOP;
         }
@@ -133,8 +132,8 @@ fn layout(rows: &[Row]) -> (Vec<f64>, f64) {
 }
 
 impl Panel {
-    /// `min_confidence`: below it the label is not asserted; one that is unknown is shown
-    /// as the metadata has it, as not asserted. `max_age` in ns.
+    /// `min_confidence`: below it `uncertain` stands in place of the label. A label that means
+    /// "unknown" is shown, in grey. `max_age` in ns.
     pub(in super::super) fn result(
         meta: &EmotionMeta,
         rows: Rows,
@@ -177,7 +176,7 @@ impl Panel {
             parts.push(Part::Space);
         }
         if meta.warming_up {
-            // The fullest modality tells how far the window is: a gap in one is not warm-up.
+            // The highest coverage says how full the window is: the others may have gaps.
             let fill = meta.modalities.iter().filter_map(|m| percent(m.coverage));
             parts.push(Part::WarmingUp(fill.max().unwrap_or(0)));
         }
@@ -196,7 +195,7 @@ impl Panel {
     /// Height in em, 0 where nothing is to be shown; and pixels to the em.
     fn layout(rows: &[Row], canvas: &Canvas) -> (Vec<f64>, f64, f64) {
         let (tops, height) = layout(rows);
-        // A very flat frame: smaller text rather than rows outside the picture.
+        // In a very low frame the text is smaller, so that all rows are in the picture.
         let em = canvas
             .em()
             .min(f64::from(canvas.height) / (height + 2.0 * MARGIN));
@@ -317,7 +316,7 @@ impl Row {
             room = INNER - 5.2;
         }
         pen.colour(if sure { self.ink() } else { DIM }, 1.0);
-        // A long label shrinks before it loses its end.
+        // A long label is drawn smaller; only where that is not enough it is cut.
         let full = pen.set_text(label, 1.0, true).max(0.1);
         let size = (room / full).clamp(1.0, 1.65);
         pen.text(label, LEFT, mid, room, size, sure, Align::Left)
@@ -339,7 +338,7 @@ impl Row {
         pen.colour(TRACK, 1.0);
         pen.fill_rect(x, top, w, h, 0.2)?;
         if let Some(value) = value {
-            // From the middle: half is no evidence either way.
+            // From the middle, since 0.5 says neither high nor low.
             let v = share(value);
             let colour = match (self.stale, v >= 0.5) {
                 (true, _) => DIM,
@@ -387,7 +386,7 @@ impl Row {
         pen.cr.save()?;
         pen.round_rect(x, top, w, h, 0.2);
         pen.cr.clip();
-        // Pale: received; full colour: also of good quality.
+        // Pale: samples were received. Full colour: they are of good quality too.
         let colour = if self.stale {
             DIM
         } else {
@@ -447,7 +446,7 @@ mod tests {
     #[test]
     fn rows_follow_each_other() {
         assert_eq!(layout(&[]), (vec![], 0.0));
-        // A band alone is the whole panel.
+        // The band can be all there is.
         let band = || Part::Untrained("m".into());
         assert_eq!(layout(&rows(vec![band()])), (vec![0.0], BAND));
         let (tops, height) = layout(&rows(vec![band(), Part::Heading, Part::Stale(3)]));

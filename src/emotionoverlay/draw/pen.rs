@@ -4,7 +4,7 @@ use cairo::Context;
 use pango::{EllipsizeMode, FontDescription, Weight};
 use std::f64::consts::{FRAC_PI_2, PI};
 
-/// Draws in em.
+/// Draws text and shapes; lengths are in em.
 pub(super) struct Pen {
     pub(super) cr: Context,
     pub(super) layout: pango::Layout,
@@ -48,7 +48,8 @@ impl Pen {
 
     /// Sets `text` and returns its width in em.
     pub(super) fn set_text(&self, text: &str, size: f64, bold: bool) -> f64 {
-        // Layout at device size: scaled glyphs would be positioned and hinted wrongly.
+        // The font has its size in pixels: glyphs of another size that are scaled would be
+        // placed and hinted wrongly.
         let mut font = self.font.clone();
         font.set_absolute_size((size * self.em).max(1.0) * f64::from(pango::SCALE));
         if bold {
@@ -86,7 +87,7 @@ impl Pen {
             Align::Right => x - width,
             Align::Centre => x - width / 2.0,
         };
-        // Centre on the capitals, not on the line box, so that rows look level.
+        // The middle of the capital letters is at `y`; that of the line box is lower.
         let baseline = f64::from(self.layout.baseline()) / f64::from(pango::SCALE) / self.em;
         self.cr.save()?;
         self.cr.move_to(x, y + 0.36 * size - baseline);

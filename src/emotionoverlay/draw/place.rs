@@ -113,7 +113,8 @@ impl Sizes {
     fn covered(&self, place: Place, faces: &[Area]) -> f64 {
         let scaled = |v: u32| (f64::from(v) * place.size).ceil() as u32;
         let panel = (scaled(self.panel.0), scaled(self.panel.1));
-        let boxes = [(place.corner, panel), (place.corner.across(), self.traces)];
+        let traces = (self.traces.0, scaled(self.traces.1));
+        let boxes = [(place.corner, panel), (place.corner.across(), traces)];
         let of = |face: &Area| {
             let covered = boxes.iter().map(|(corner, size)| {
                 let (x, y) = self.corner(*corner, *size);
@@ -232,6 +233,17 @@ mod tests {
         let place = Placer::default().place(&SIZES_480, &faces, ms(0));
         assert!(place.size < 1.0, "{place:?}");
         assert_eq!(SIZES_480.covered(place, &faces), 0.0);
+        // The strip below is smaller as well.
+        let sizes = Sizes {
+            frame: (1280, 720),
+            margin: (16, 16),
+            panel: (360, 235),
+            traces: (1249, 248),
+            smallest: 0.5,
+        };
+        let faces = [(460, 43, 333, 417)];
+        let place = Placer::default().place(&sizes, &faces, ms(0));
+        assert_eq!(sizes.covered(place, &faces), 0.0, "{place:?}");
         // Not smaller than can be read.
         let readable = Sizes {
             smallest: 1.0,

@@ -4,6 +4,7 @@
 use crate::error::Failure;
 use crate::options::{Format, Options};
 use crate::records::Records;
+use conditioning::Conversion;
 use mvp::{Answer, Bundle, Estimator, Inputs, Network, SignalTrack};
 use onnx::{Runtime, SessionOptions};
 use serde_json::{Map, Value, json};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 struct Signal {
     name: String,
     records: Records,
+    conversion: Conversion,
     next: usize,
     cuts: Vec<u64>,
     next_cut: usize,
@@ -35,7 +37,7 @@ impl Signal {
                 track.cut();
                 self.next_cut += 1;
             }
-            track.push(time, value[0]);
+            track.push(time, self.conversion.apply(value[0]));
             self.next += 1;
         }
     }
@@ -56,8 +58,11 @@ impl Recording {
         let inputs = Arc::new(Inputs::new(&bundle));
         let mut signals = Vec::new();
         for ((name, rate), file) in options.signals.iter().zip(&options.files) {
-            let Format { full_scale, cuts } =
-                options.formats.get(name).cloned().unwrap_or_default();
+            let format = options.formats.get(name).cloned().unwrap_or_default();
+            let conversion = format.conversion(name)?;
+            let Format {
+                full_scale, cuts, ..
+            } = format;
             let mut track = inputs.signal(name).ok_or_else(|| {
                 let made = bundle.signals().iter().find(|s| s.name == *name);
                 let of = made.map_or_else(String::new, |s| {
@@ -68,10 +73,11 @@ impl Recording {
                     inputs.names().join(", ")
                 ))
             })?;
-            track.configure(rate.unwrap_or_default(), full_scale);
+            track.configure(rate.unwrap_or_default(), conversion.full_scale(full_scale));
             signals.push(Signal {
                 name: name.clone(),
                 records: Records::open(file, 1)?,
+                conversion,
                 next: 0,
                 cuts,
                 next_cut: 0,

@@ -55,7 +55,12 @@ pub(crate) fn condition(options: Options) -> Result<(), Failure> {
             },
         ))
     })?;
-    let Format { full_scale, cuts } = options.formats.get(name).cloned().unwrap_or_default();
+    let format = options.formats.get(name).cloned().unwrap_or_default();
+    let conversion = format.conversion(spec.modality())?;
+    let Format {
+        full_scale, cuts, ..
+    } = format;
+    let full_scale = conversion.full_scale(full_scale);
     let records = Records::read(std::io::stdin().lock(), "standard input", 1)?;
 
     let mut conditioner = Conditioner::new(spec.clone(), rate, full_scale);
@@ -68,7 +73,7 @@ pub(crate) fn condition(options: Options) -> Result<(), Failure> {
         while cuts.next_if(|c| *c <= time).is_some() {
             conditioner.cut();
         }
-        conditioner.push(time, value[0], |p| {
+        conditioner.push(time, conversion.apply(value[0]), |p| {
             rows.put(p.k, &[p.value.unwrap_or(f32::NAN)]);
         });
     }

@@ -52,6 +52,8 @@ MANIFEST is a bundle, its mvp.toml, or a TOML file with only its [[signal]] tabl
   --units FILE           a recording of face units
   --full-scale LOW,HIGH  lowest and highest value of an integer sample format, which
                          are saturated (answer, windows: NAME=LOW,HIGH)
+  --unit UNIT            unit of the samples, such as kOhm or uV, where it is not uS
+                         (eda) or mV (ecg) (answer, windows: NAME=UNIT)
   --cut-at NS,...        samples are missing before the first one at or after these
                          times (answer, windows: NAME=NS,...)
   --counts FILE          write the numbers of received and of bad samples there as

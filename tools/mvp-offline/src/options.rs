@@ -2,6 +2,7 @@
 //! The command line.
 
 use crate::error::Failure;
+use conditioning::{Conversion, UnitSpec};
 use lexopt::prelude::*;
 use onnx::Provider;
 use std::collections::BTreeMap;
@@ -16,6 +17,19 @@ pub(crate) struct Format {
     pub(crate) full_scale: Option<[f64; 2]>,
     /// Times (ns), sorted: samples are missing before the first one at or after each.
     pub(crate) cuts: Vec<u64>,
+    /// The unit of the samples, where it is not that of the signal.
+    pub(crate) unit: Option<String>,
+}
+
+impl Format {
+    /// How samples of `modality` become those of its unit.
+    pub(crate) fn conversion(&self, modality: &str) -> Result<Conversion, Failure> {
+        let spec = UnitSpec {
+            unit: self.unit.clone(),
+            ..UnitSpec::default()
+        };
+        Conversion::new(modality, "", &spec).map_err(|e| Failure::Usage(format!("--unit: {e}")))
+    }
 }
 
 /// The options of a command.
@@ -73,7 +87,7 @@ impl Options {
             end: None,
         };
         // Values with `NAME=`, which can be resolved only when all signals are known.
-        let (mut full_scales, mut cuts) = (Vec::new(), Vec::new());
+        let (mut full_scales, mut cuts, mut names) = (Vec::new(), Vec::new(), Vec::new());
         let whole = matches!(command, Answer | Windows);
         while let Some(arg) = parser.next()? {
             match arg {
@@ -96,6 +110,7 @@ impl Options {
                 Long("full-scale") if command != Units => {
                     full_scales.push(parser.value()?.string()?);
                 }
+                Long("unit") if command != Units => names.push(parser.value()?.string()?),
                 Long("cut-at") if command != Units => cuts.push(parser.value()?.string()?),
                 Long("counts") if !whole => options.counts = Some(parser.value()?.into()),
                 Long("units") if whole => options.units = Some(parser.value()?.into()),
@@ -139,6 +154,10 @@ impl Options {
                     )));
                 }
             }
+        }
+        for text in names {
+            let (name, value) = options.owner(command, "--unit", &text)?;
+            options.formats.entry(name).or_default().unit = Some(value);
         }
         for text in cuts {
             let (name, value) = options.owner(command, "--cut-at", &text)?;
