@@ -4,7 +4,7 @@
 //! [`Conditioner`] takes the timed samples of one signal and gives [`GridPoint`]s: values at a
 //! fixed rate, on the network's scale, or nothing where there was nothing usable. The steps:
 //!
-//! 1. checks: finite, not saturated, not flat ([`CheckSpec`]);
+//! 1. checks: finite, not saturated, not flat, good enough ([`CheckSpec`]);
 //! 2. filters at the sender's rate ([`FilterSpec`]);
 //! 3. where asked, the pulse rate of a heart signal ([`DeriveSpec`]);
 //! 4. linear interpolation onto a [`Grid`], across gaps up to a limit;
@@ -31,7 +31,7 @@
 //!     input: None,
 //!     rate: 4.0,
 //!     max_gap: 2.0,
-//!     checks: CheckSpec { flat: 60.0, range: Some([0.0, 100.0]) },
+//!     checks: CheckSpec { flat: 60.0, range: Some([0.0, 100.0]), min_quality: 0.0 },
 //!     filters: vec![FilterSpec::Lowpass { order: 2, cutoff: 1.0 }],
 //!     derive: None,
 //!     normalisation: NormalisationSpec::Fixed { mean: 5.0, std: 2.0 },
@@ -58,6 +58,7 @@
 
 mod checks;
 mod conditioner;
+mod contact;
 mod filter;
 mod normalise;
 mod pulse;
@@ -70,7 +71,7 @@ mod units;
 pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use filter::FilterSpec;
-pub use normalise::NormalisationSpec;
+pub use normalise::{NormalisationSpec, NormaliserState};
 pub use pulse::DeriveSpec;
 pub use resample::Grid;
 pub use ring::GridRing;
