@@ -26,6 +26,7 @@ fn result(sequence: u64) -> EmotionMeta {
         valence_known: 0.75,
         arousal_known: 0.5,
         valence_now: Some(0.375),
+        baseline_progress: 0.875,
         label: "tense".into(),
         confidence: 0.62,
         classes: vec![],

@@ -28,6 +28,7 @@ fn result(sequence: u64) -> EmotionMeta {
         valence_known: 0.75,
         arousal_known: 0.5,
         valence_now: Some(0.375),
+        baseline_progress: 0.875,
         label: "calm".into(),
         confidence: 0.5,
         classes: vec![("calm".into(), 0.6), ("tense".into(), 0.4)],

@@ -62,7 +62,7 @@ fn two_runs_give_the_same_results_and_every_frame_has_one() {
         last.modalities
             .iter()
             .take(3)
-            .all(|m| m.coverage > 0.99 && m.quality == 1.0)
+            .all(|m| m.coverage > 0.99 && m.quality > 0.9)
     );
     assert_eq!(last.modalities[3].coverage, 0.0, "no PPG was linked");
     assert!(!last.trained && last.provider == "cpu");
@@ -164,7 +164,7 @@ fn bad_signals_are_masked_and_counted() {
         assert!(get("coverage-eda") < 0.3, "{reason}: {last}");
         assert!(get("quality-eda") < 0.5, "{reason}: {last}");
         assert!(
-            get("coverage-ecg") > 0.6 && get("quality-ecg") == 1.0,
+            get("coverage-ecg") > 0.6 && get("quality-ecg") > 0.9,
             "{last}"
         );
         assert!(get("valence").is_finite() && get("arousal").is_finite());
@@ -424,7 +424,8 @@ fn two_signals_of_one_sensor_have_one_pad() {
     for (name, least) in [("eda", 0.3), ("ppg", 0.1)] {
         let coverage = last.get::<f64>(format!("coverage-{name}")).expect(name);
         assert!(coverage > least, "{name}: {last}");
-        assert_eq!(last.get::<f64>(format!("quality-{name}")), Ok(1.0));
+        let quality = last.get::<f64>(format!("quality-{name}")).expect(name);
+        assert!(quality > 0.8, "{name}: {last}");
     }
     // Once, though two signals are made of them.
     let eda = stats.get::<gst::Structure>("eda").expect("eda");

@@ -379,7 +379,7 @@ fn physiology_does_not_run_away_from_the_video() {
     assert_eq!((run.error, run.results.len()), (None, 4));
     for result in &run.results {
         for name in ["quality-ecg", "quality-eda"] {
-            assert_eq!(result.get::<f64>(name), Ok(1.0), "{result}");
+            assert!(result.get::<f64>(name).expect(name) > 0.9, "{result}");
         }
     }
 }

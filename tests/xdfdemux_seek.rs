@@ -6,6 +6,7 @@ mod lsl_support;
 mod player;
 mod xdf_support;
 
+use std::time::Duration;
 use gst::prelude::*;
 use player::*;
 

@@ -55,6 +55,7 @@ impl Serialize for Line<'_> {
             map.serialize_entry("valence-known", &r.valence_known)?;
             map.serialize_entry("arousal-known", &r.arousal_known)?;
             map.serialize_entry("valence-now", &r.valence_now)?;
+            map.serialize_entry("baseline-progress", &r.baseline_progress)?;
             map.serialize_entry("confidence", &r.confidence)?;
             for (class, p) in &r.classes {
                 map.serialize_entry(&format!("p-{class}"), p)?;
@@ -124,6 +125,7 @@ mod tests {
             valence_known: 0.75,
             arousal_known: 0.5,
             valence_now: Some(0.375),
+            baseline_progress: 0.875,
             label: "quote \" newline \n é \u{2028}".into(),
             confidence: f64::INFINITY,
             classes: vec![("calm".into(), 0.25)],

@@ -23,6 +23,8 @@ pub struct EmotionMeta {
     /// Valence of the newest seconds of the face, 0–1; none without a face in them, or where
     /// the bundle has no such output.
     pub valence_now: Option<f64>,
+    /// How far the normalisation of the signals that were used has settled, 0–1.
+    pub baseline_progress: f64,
     /// The bundle's label for this answer, which says nothing of an axis that is not known.
     pub label: String,
     /// The probability that the label is right, 0–1. It is 0 where the label is unknown, and
@@ -76,6 +78,7 @@ impl EmotionMeta {
         s.set("arousal", self.arousal);
         s.set("valence-known", self.valence_known);
         s.set("arousal-known", self.arousal_known);
+        s.set("baseline-progress", self.baseline_progress);
         if let Some(now) = self.valence_now {
             s.set("valence-now", now);
         }
@@ -146,6 +149,11 @@ impl EmotionMeta {
             // Results of earlier versions lack these.
             valence_known: s.get_optional("valence-known").ok().flatten().unwrap_or(0.0),
             arousal_known: s.get_optional("arousal-known").ok().flatten().unwrap_or(0.0),
+            baseline_progress: s
+                .get_optional("baseline-progress")
+                .ok()
+                .flatten()
+                .unwrap_or(1.0),
             valence_now: s.get_optional("valence-now").ok().flatten(),
             label: get(s, "label")?,
             confidence: get(s, "confidence")?,
@@ -231,6 +239,7 @@ mod tests {
             valence_known: 0.75,
             arousal_known: 0.5,
             valence_now: Some(0.125),
+            baseline_progress: 0.875,
             label: "tense".into(),
             confidence: 0.5,
             classes: vec![("tense".into(), 0.6), ("calm".into(), 0.4)],

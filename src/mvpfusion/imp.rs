@@ -301,6 +301,9 @@ impl MvpFusion {
                     .field("flat", counts.flat)
                     .field("saturated", counts.saturated)
                     .field("late", counts.late)
+                    .field("detached", counts.detached)
+                    .field("outliers", counts.outliers)
+                    .field("poor", counts.poor)
                     .build(),
             );
         }
@@ -440,7 +443,7 @@ impl ObjectImpl for MvpFusion {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), misaligned (how often inputs did not lie at one time), coverage-<modality>, alignment-<modality> (newest sample less the newest frame, ns), and for each pad samples, not-finite (also those that cannot be in the signal's unit), flat, saturated, late")
+                    .blurb("frames, stray-frames (with a timestamp far from those of their neighbours), inferences, dropped hops, timeouts (loads and runs that took too long), inference-time-mean and -p95 (ns), misaligned (how often inputs did not lie at one time), coverage-<modality>, alignment-<modality> (newest sample less the newest frame, ns), and for each pad samples, not-finite (also those that cannot be in the signal's unit), flat, saturated, late, detached, outliers, poor")
                     .read_only()
                     .build(),
             ]

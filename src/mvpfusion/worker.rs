@@ -195,6 +195,7 @@ impl Fusion {
             valence_known: answer.valence_known,
             arousal_known: answer.arousal_known,
             valence_now: answer.valence_now,
+            baseline_progress: answer.baseline_progress,
             label: answer.label.clone(),
             confidence: answer.confidence,
             classes: answer.classes.clone(),

@@ -150,8 +150,14 @@ pub(crate) fn feed(
     })
 }
 
+/// Heartbeats that are good as an ECG and, being wide enough, as a PPG.
 pub(crate) fn heart(t: f64) -> f32 {
-    ((t * 7.4).sin() + 0.4 * (t * 23.0).sin()) as f32
+    let bump = |at: f64, width: f64| {
+        let off = ((t / 0.85).fract() - at) * 0.85;
+        (-0.5 * (off / width).powi(2)).exp()
+    };
+    (bump(0.4, 0.012) - 0.2 * bump(0.44, 0.012) + 0.25 * bump(0.7, 0.05) + 0.02 * (t * 1.7).sin())
+        as f32
 }
 
 pub(crate) fn skin(t: f64) -> f32 {

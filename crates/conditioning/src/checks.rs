@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The checks of a signal's samples.
 
+use crate::share;
 use serde::Deserialize;
 
 /// The checks that a sample has to pass, the table `checks` of a manifest. NaN and infinite
@@ -14,6 +15,11 @@ pub struct CheckSpec {
     /// saturated. `None`: any value passes.
     #[serde(default)]
     pub range: Option<[f64; 2]>,
+    /// Samples are bad while the [quality](crate::quality) of the signal is below this, 0 to 1;
+    /// so are single samples of skin conductance without contact, and outliers. 0, as where the
+    /// manifest does not say: the quality is told and masks nothing.
+    #[serde(default)]
+    pub min_quality: f64,
 }
 
 impl CheckSpec {
@@ -28,6 +34,7 @@ impl CheckSpec {
                 self.flat
             ));
         }
+        share("min-quality", self.min_quality)?;
         match self.range {
             Some([low, high]) if !(low.is_finite() && high.is_finite() && low < high) => {
                 Err(format!("range must be [low, high], found [{low}, {high}]"))
@@ -51,12 +58,23 @@ pub struct Counts {
     pub saturated: u64,
     /// Not newer than a sample before it.
     pub late: u64,
+    /// Skin conductance without contact; only with [`CheckSpec::min_quality`].
+    pub detached: u64,
+    /// Too far from the samples around it; only with [`CheckSpec::min_quality`].
+    pub outliers: u64,
+    /// None of these, while the quality was below [`CheckSpec::min_quality`].
+    pub poor: u64,
 }
 
 impl Counts {
     /// Samples that are bad for any reason.
     pub fn bad(&self) -> u64 {
-        self.not_finite + self.flat + self.saturated + self.late
+        self.unusable() + self.poor
+    }
+
+    /// Samples that are bad by themselves, whatever the quality of the signal.
+    pub fn unusable(&self) -> u64 {
+        self.not_finite + self.flat + self.saturated + self.late + self.detached + self.outliers
     }
 }
 

@@ -2,9 +2,11 @@
 //! One signal from samples to grid points.
 
 use super::checks::Checker;
+use super::contact::Contact;
 use super::derive::Derived;
 use super::filter::Cascade;
-use super::normalise::Normaliser;
+use super::normalise::{Normaliser, NormaliserState};
+use super::quality::{QualityMeter, Reading, SignalKind};
 use super::resample::Resampler;
 use super::{CheckSpec, Counts, DeriveSpec, FilterSpec, Grid, NormalisationSpec};
 use serde::Deserialize;
@@ -116,9 +118,11 @@ pub struct Conditioner {
     source_rate: f64,
     full_scale: Option<[f64; 2]>,
     checker: Checker,
+    /// Of the signal that has its modality's name, and of each that is masked by it.
+    meter: Option<QualityMeter>,
     finish: Finish,
     derived: Option<Derived>,
-    /// Time (ns) of the last finite sample that the filter has taken, if none are missing since.
+    /// Time (ns) of the last sample that the filter has taken, if none are missing since.
     carried: Option<u64>,
     max_gap: u64,
     resampler: Resampler,
@@ -149,8 +153,12 @@ impl Conditioner {
         let derived = spec
             .derive
             .map(|derive| Derived::new(derive, spec.modality(), source_rate));
+        let kind = SignalKind::of(spec.modality());
+        let masks = spec.checks.min_quality > 0.0;
+        let measured = masks || spec.name == spec.modality();
         Self {
             checker: Checker::new(spec.checks, full_scale),
+            meter: measured.then(|| QualityMeter::new(kind, source_rate, full_scale)),
             finish: Finish {
                 filter: Cascade::new(&spec.filters, filter_rate),
                 settled: false,
@@ -201,6 +209,9 @@ impl Conditioner {
     /// gap, however short, and the filters begin anew.
     pub fn cut(&mut self) {
         self.carried = None;
+        if let Some(meter) = &mut self.meter {
+            meter.cut();
+        }
         self.restart_filter();
         self.resampler.cut();
     }
@@ -233,9 +244,22 @@ impl Conditioner {
             return;
         }
         self.last_time = Some(time);
-        let usable = self.checker.accept(time, value, &mut self.counts);
-        if !value.is_finite() {
-            return;
+        if let Some(meter) = &mut self.meter {
+            meter.push(time, value);
+        }
+        let sample = self.check(time, value);
+        match sample {
+            Sample::Good => {}
+            Sample::Anew => self.carried = None,
+            Sample::Missing => return,
+            // The detector of beats tells the heart from noise by itself. It would need seconds
+            // to learn the beats anew.
+            Sample::Poor if self.derived.is_some() => {}
+            // Nothing is interpolated to or from it, and it stays out of the filter.
+            Sample::Bad | Sample::Poor => {
+                self.resampler.cut();
+                return;
+            }
         }
         let last = self.carried.replace(time);
         if last.is_none_or(|t| time - t > self.max_gap) {
@@ -256,9 +280,7 @@ impl Conditioner {
                 Some(filtered).filter(|v| v.is_finite())
             }
         };
-        // A saturated or flat sample goes through the filter too, so that the state is right when
-        // the signal is back, but no point is interpolated from it.
-        let Some(value) = value.filter(|_| usable) else {
+        let Some(value) = value.filter(|_| !matches!(sample, Sample::Poor)) else {
             self.resampler.cut();
             return;
         };
@@ -270,6 +292,66 @@ impl Conditioner {
         });
     }
 
+    /// Looks at a sample, and counts it.
+    fn check(&mut self, time: u64, value: f64) -> Sample {
+        if !self.checker.accept(time, value, &mut self.counts) {
+            return if value.is_finite() {
+                Sample::Bad
+            } else {
+                Sample::Missing
+            };
+        }
+        let masks = self.spec.checks.min_quality > 0.0;
+        let meter = self.meter.as_ref().filter(|_| masks);
+        let contact = meter.map_or(Contact::Good, QualityMeter::contact);
+        let sample = match contact {
+            Contact::Detached => {
+                self.counts.detached += 1;
+                return Sample::Bad;
+            }
+            Contact::Outlier => {
+                self.counts.outliers += 1;
+                return Sample::Missing;
+            }
+            Contact::Anew => Sample::Anew,
+            Contact::Good => Sample::Good,
+        };
+        let quality = self.reading(time).quality;
+        if quality.is_some_and(|q| q < self.spec.checks.min_quality) {
+            self.counts.poor += 1;
+            return Sample::Poor;
+        }
+        sample
+    }
+
+    /// The quality of the samples as they come, at `time` (ns).
+    pub fn reading(&self, time: u64) -> Reading {
+        match &self.meter {
+            Some(meter) => meter.reading(time),
+            None => Reading::UNKNOWN,
+        }
+    }
+
+    /// What the normalisation has learned, to be given to another conditioner of the same signal
+    /// with [`Conditioner::restore`]; `None` if it learns nothing.
+    pub fn normalisation(&self) -> Option<NormaliserState> {
+        self.finish.normaliser.state()
+    }
+
+    /// Goes on with the normalisation of another conditioner of the same signal, such as of a
+    /// rest before.
+    ///
+    /// # Errors
+    /// A text that says which number is wrong, or that the normalisation learns nothing.
+    pub fn restore(&mut self, state: NormaliserState) -> Result<(), String> {
+        self.finish.normaliser.restore(state)
+    }
+
+    /// How far the normalisation has settled, 0 to 1: see [`NormalisationSpec::settled`].
+    pub fn baseline_progress(&self) -> f64 {
+        self.finish.normaliser.settled()
+    }
+
     /// Calls `out` with each point before `end` (ns), so that a window can end there. Where the
     /// next sample may still follow closely, the last value is held up to `end`; the points are
     /// not changed by what comes later.
@@ -279,6 +361,19 @@ impl Conditioner {
         } = self;
         resampler.close(end, |k, v| out(finish.point(k, v.map(|v| v[0]))));
     }
+}
+
+/// What is made of a sample.
+enum Sample {
+    Good,
+    /// Good, and the first of a new level: the filters begin anew.
+    Anew,
+    /// No point is made of it.
+    Bad,
+    /// The same, because of the quality of the signal.
+    Poor,
+    /// As if it had not come: points are interpolated across it.
+    Missing,
 }
 
 /// The filters, before or after the grid, and the normalisation.
@@ -333,6 +428,7 @@ mod tests {
             checks: CheckSpec {
                 flat: 0.5,
                 range: Some([-5.0, 5.0]),
+                min_quality: 0.0,
             },
             filters: vec![FilterSpec::Lowpass {
                 order: 2,
@@ -440,6 +536,132 @@ mod tests {
         assert_eq!(counts.received, 128 * 7);
     }
 
+    /// Skin conductance as the default bundle takes it.
+    fn skin_spec(min_quality: f64) -> SignalSpec {
+        SignalSpec {
+            name: "eda".into(),
+            rate: 4.0,
+            max_gap: 1.0,
+            checks: CheckSpec {
+                flat: 10.0,
+                range: Some([0.0, 100.0]),
+                min_quality,
+            },
+            filters: vec![
+                FilterSpec::Lowpass {
+                    order: 2,
+                    cutoff: 1.0,
+                },
+                FilterSpec::Log { offset: 0.05 },
+            ],
+            normalisation: NormalisationSpec::Running {
+                time_constant: 1200.0,
+                warm_up: 4.0,
+                min_std: 0.02,
+                clip: 6.0,
+            },
+            ..spec()
+        }
+    }
+
+    fn skin(t: f64) -> f64 {
+        let phase = (t / 17.0).fract() * 17.0;
+        let response = (1.0 - (-2.0 * phase).exp()).powi(2) * (-phase / 5.0).exp();
+        3.0 + 0.001 * t + 0.4 * (t * 0.02).sin() + 0.6 * response
+    }
+
+    #[test]
+    fn lost_contact_and_spikes_leave_skin_as_it_is() {
+        let times = || (0..4 * 900).map(|i| f64::from(i) / 4.0);
+        let mut plain = Conditioner::new(skin_spec(0.25), 4.0, None);
+        let clean = feed(&mut plain, times(), skin);
+        assert!(clean.iter().skip(20).all(|p| p.value.is_some()));
+        let lost = |t: f64| t > 60.0 && (t / 120.0).fract() < 5.0 / 120.0;
+        let noise = |t: f64| 0.003 * (t * 977.0).sin();
+        let spike = |t: f64| t > 60.0 && (t / 20.0).fract() < 0.01;
+        type Skin<'a> = &'a dyn Fn(f64) -> f64;
+        let cases: [(&str, Skin, f64); 4] = [
+            ("lost", &|t| if lost(t) { noise(t) } else { skin(t) }, 0.91),
+            (
+                "lost, NaN",
+                &|t| if lost(t) { f64::NAN } else { skin(t) },
+                0.95,
+            ),
+            (
+                "spikes",
+                &|t| if spike(t) { 5.0 * skin(t) } else { skin(t) },
+                0.99,
+            ),
+            (
+                "drops",
+                &|t| if spike(t) { 0.2 * skin(t) } else { skin(t) },
+                0.99,
+            ),
+        ];
+        for (what, signal, share) in cases {
+            let mut c = Conditioner::new(skin_spec(0.25), 4.0, None);
+            let got = feed(&mut c, times(), signal);
+            let both = clean.iter().zip(&got);
+            let both: Vec<_> = both
+                .filter_map(|(a, b)| Some((a.value?, b.value?)))
+                .collect();
+            let held = both.len() as f64 / clean.len() as f64;
+            assert!(held > share, "{what}: {held} of the points");
+            let worst = both.iter().map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 0.35, "{what}: {worst}");
+            let mean = both.iter().map(|(a, b)| (a - b).abs()).sum::<f32>() / both.len() as f32;
+            assert!(mean < 0.05, "{what}: {mean}");
+        }
+        // Without the key every sample that the checks let through is taken.
+        let mut c = Conditioner::new(skin_spec(0.0), 4.0, None);
+        feed(&mut c, times(), |t| {
+            if lost(t) { noise(t).abs() } else { skin(t) }
+        });
+        let Counts {
+            detached,
+            outliers,
+            poor,
+            ..
+        } = c.counts();
+        assert_eq!((detached, outliers, poor), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_no_heart_is_masked_and_an_irregular_one_is_bad() {
+        let spec = |min_quality| SignalSpec {
+            checks: CheckSpec {
+                flat: 1.0,
+                range: None,
+                min_quality,
+            },
+            ..spec()
+        };
+        let heart = |t: f64| (-0.5 * (((t / 0.8).fract() - 0.5) * 0.8 / 0.012).powi(2)).exp();
+        let noise = |t: f64| ((t * 12_345.678).sin() * 43_758.547).fract();
+        for (min_quality, masked) in [(0.25, true), (0.0, false)] {
+            let mut c = Conditioner::new(spec(min_quality), 250.0, None);
+            let out = feed(&mut c, (0..250 * 40).map(|i| f64::from(i) / 250.0), |t| {
+                if (15.0..30.0).contains(&t) {
+                    noise(t)
+                } else {
+                    heart(t)
+                }
+            });
+            let held = |from: f64, to: f64| {
+                let at = |p: &&GridPoint| (from..to).contains(&(p.k as f64 / 64.0));
+                out.iter().filter(at).filter(|p| p.value.is_some()).count() as f64
+                    / (64.0 * (to - from))
+            };
+            assert!(held(0.5, 15.0) > 0.99 && held(35.0, 39.5) > 0.99);
+            assert_eq!(held(20.0, 30.0) < 0.01, masked, "{}", held(20.0, 30.0));
+            assert_eq!(c.counts().poor > 0, masked);
+        }
+        let mut c = Conditioner::new(spec(0.0), 0.0, None);
+        feed(&mut c, (0..2000).map(|i| f64::from(i) * 0.004), heart);
+        let reading = c.reading(ns(7.99));
+        assert_eq!(reading.quality, Some(0.0), "{reading:?}");
+    }
+
     #[test]
     fn integer_full_scale_is_saturation() {
         let mut c = Conditioner::new(
@@ -447,6 +669,7 @@ mod tests {
                 checks: CheckSpec {
                     flat: 10.0,
                     range: None,
+                    min_quality: 0.0,
                 },
                 ..spec()
             },

@@ -4,7 +4,7 @@
 //! [`Conditioner`] takes the timed samples of one signal and gives [`GridPoint`]s: values at a
 //! fixed rate, on the network's scale, or nothing where there was nothing usable. The steps:
 //!
-//! 1. checks: finite, not saturated, not flat ([`CheckSpec`]);
+//! 1. checks: finite, not saturated, not flat, good enough ([`CheckSpec`]);
 //! 2. filters at the sender's rate ([`FilterSpec`]);
 //! 3. where asked, instead of the filters, the rate of a heart ([`DeriveSpec`]), from the beats
 //!    that [`BeatDetector`] finds in the raw samples;
@@ -35,7 +35,7 @@
 //!     input: None,
 //!     rate: 4.0,
 //!     max_gap: 2.0,
-//!     checks: CheckSpec { flat: 60.0, range: Some([0.0, 100.0]) },
+//!     checks: CheckSpec { flat: 60.0, range: Some([0.0, 100.0]), min_quality: 0.0 },
 //!     filters: vec![FilterSpec::Lowpass { order: 2, cutoff: 1.0 }],
 //!     derive: None,
 //!     normalisation: NormalisationSpec::Fixed { mean: 5.0, std: 2.0 },
@@ -63,6 +63,7 @@
 mod beats;
 mod checks;
 mod conditioner;
+mod contact;
 pub mod declared;
 mod derive;
 pub mod features;
@@ -82,7 +83,7 @@ pub use checks::{CheckSpec, Counts};
 pub use conditioner::{Conditioner, GridPoint, SignalSpec};
 pub use derive::DeriveSpec;
 pub use filter::FilterSpec;
-pub use normalise::NormalisationSpec;
+pub use normalise::{NormalisationSpec, NormaliserState};
 pub use plausible::{Plausibility, PlausibleReading, Verdict, plausible_units};
 pub use resample::Grid;
 pub use ring::GridRing;

@@ -47,6 +47,11 @@ impl GridRing {
         self.valid.fill(false);
     }
 
+    /// The index after the newest point.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     fn slot(&self, k: u64) -> usize {
         (k % self.capacity) as usize
     }

@@ -61,6 +61,7 @@ impl Trace {
             checks: CheckSpec {
                 flat: f64::MAX,
                 range: None,
+                min_quality: 0.0,
             },
             filters,
             derive: None,

@@ -100,8 +100,9 @@ pub struct VideoSpec {
 pub struct StreamSpec {
     /// Name of the fusion graph's input.
     pub name: String,
-    /// For each channel of the encoder the signals that may fill it. In each chunk it is filled
-    /// by the one with the highest coverage, of equal ones by the first.
+    /// For each channel of the encoder the signals that may fill it. A chunk is filled by the
+    /// one of best quality among those with enough coverage; the one that filled the chunk before
+    /// stays until another is clearly better.
     pub channels: Vec<Vec<String>>,
     /// The graph that makes tokens of the channels.
     pub encoder: EncoderSpec,
@@ -613,11 +614,12 @@ impl Manifest {
                 ),
                 GridRing::bytes(width, window.held_points(rate, context)),
             );
-            // Three numbers for each chunk; the capacity of the queue may be twice its length.
+            // Five numbers for each chunk, and what was chosen; the capacity of a queue may be
+            // twice its length.
             put(
                 field,
                 "the counts of its chunks".into(),
-                floats(&[2, 6, window.held_chunks()]),
+                floats(&[2, 18, window.held_chunks()]),
             );
         };
         ring(

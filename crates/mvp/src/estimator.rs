@@ -20,8 +20,9 @@ pub struct ModalityState {
     pub name: String,
     /// Share of the window's grid points that have a value, 0–1.
     pub coverage: f64,
-    /// Share of the received samples that passed the checks of the signal, 0–1; 0 without
-    /// samples.
+    /// Share of the received samples that are good by themselves (finite, not flat, not
+    /// saturated), times the mean of the [quality](conditioning::quality) of the signal, 0–1;
+    /// 0 without samples. Of the video, the share of faces that count.
     pub quality: f64,
 }
 
@@ -58,6 +59,9 @@ pub struct Answer {
     pub modalities: Vec<ModalityState>,
     /// Less than a window has passed since the first usable value of any modality.
     pub warming_up: bool,
+    /// How far the normalisation of the signals that the network was given has settled, 0–1: the
+    /// lowest of them. Early answers are relative to a short past. 0 without a signal.
+    pub baseline_progress: f64,
     /// Computing time.
     pub took: Duration,
 }
@@ -107,6 +111,8 @@ struct Survey {
     face_begins: u64,
     /// In the order of the tracks in [`Inputs`].
     body: Vec<ModalityState>,
+    /// How far the normalisation of each has settled, 0–1.
+    progress: Vec<f64>,
     warming_up: bool,
 }
 
@@ -126,6 +132,15 @@ impl Survey {
             .filter(|m| m.coverage >= least)
             .filter_map(|m| Some(shares.get(&m.name)? * m.coverage * m.quality))
             .fold(0.0, f64::max)
+    }
+
+    /// How far the normalisation of all modalities that are not masked has settled.
+    fn progress(&self, min_coverage: f64) -> f64 {
+        let covered = |m: &ModalityState| m.coverage > 0.0 && m.coverage >= min_coverage;
+        let used = self.body.iter().zip(&self.progress);
+        let used = used.filter(|(m, _)| covered(m)).map(|(_, p)| *p);
+        let lowest = used.fold(f64::MAX, f64::min);
+        if lowest > 1.0 { 0.0 } else { lowest }
     }
 
     /// The highest coverage of a physiological modality.
@@ -296,6 +311,7 @@ impl Estimator {
             classes: Vec::new(),
             logits: None,
             warming_up: survey.warming_up,
+            baseline_progress: survey.progress(min_coverage),
             took: Duration::ZERO,
             modalities: Vec::new(),
         };
@@ -405,9 +421,11 @@ impl Estimator {
             };
             (face, begins.div_ceil(chunk))
         };
+        let mut progress = Vec::new();
         let body = self.inputs.names().iter().enumerate().map(|(i, name)| {
             let mut track = self.inputs.track(i);
             track.close(end * chunk);
+            progress.push(track.progress(end));
             let lane = &track.primary;
             first = first.min(lane.first.unwrap_or(u64::MAX));
             ModalityState {
@@ -421,6 +439,7 @@ impl Estimator {
             face,
             face_begins,
             body,
+            progress,
             warming_up: end * chunk < first.saturating_add(nanoseconds(duration)),
         }
     }
@@ -515,21 +534,22 @@ impl TokenStream {
                 }
                 enough(video.ring.count(at, points))
             }
-            Source::Body { channels, .. } => {
+            Source::Body { encoder, channels } => {
                 let n = self.context + points;
                 let rows = self
                     .values
                     .chunks_exact_mut(n)
                     .zip(self.flags.chunks_exact_mut(n));
                 let mut usable = false;
-                for (alternatives, (values, flags)) in channels.iter().zip(rows) {
+                for (i, (alternatives, (values, flags))) in channels.iter().zip(rows).enumerate() {
+                    let channel = (*encoder, i);
+                    let wanted = (min_share * points as f64).max(1.0);
                     let held = |p: &Place| {
                         let track = inputs.track(p.track);
                         track.lane(p.lane).ring.count(at, points)
                     };
-                    // `max_by_key` takes the last of equal ones; reversed, it is the first that
-                    // the bundle names.
-                    if let Some(best) = alternatives.iter().rev().max_by_key(|p| held(p)) {
+                    let fits = |p: &Place| held(p) as f64 >= wanted;
+                    if let Some(best) = choose(inputs, alternatives, channel, start, length, fits) {
                         let track = inputs.track(best.track);
                         let ring = &track.lane(best.lane).ring;
                         ring.copy(first, values, flags);
@@ -548,9 +568,188 @@ fn evidence(classes: &[(String, f64)]) -> Option<[f64; 3]> {
     Some([p("negative")?, p("neutral")?, p("positive")?])
 }
 
+/// Seconds of which the quality is compared.
+const COMPARED: u64 = 10_000_000_000;
+/// A signal gives way to another whose quality is better by more than this.
+const BETTER: f64 = 0.15;
+
+/// The signal that fills a channel (encoder, index) in the chunk that begins at `start` (ns) and
+/// is `length` long; `fits`: whether it has enough coverage there.
+///
+/// Of two views of one heart the better one is taken. Quality goes up and down a little, so that
+/// the one that was taken before stays until another is clearly better or its coverage does not
+/// suffice. What was chosen for a chunk is remembered: a window that is asked for again is the
+/// same.
+fn choose<'a>(
+    inputs: &Inputs,
+    alternatives: &'a [Place],
+    (encoder, channel): (usize, usize),
+    start: u64,
+    length: u64,
+    fits: impl Fn(&Place) -> bool,
+) -> Option<&'a Place> {
+    let owner = alternatives.first()?;
+    if alternatives.len() == 1 {
+        return Some(owner);
+    }
+    let chunk = start / length;
+    let (now, before) = inputs.track(owner.track).chosen(encoder, channel, chunk);
+    if let Some(taken) = now.and_then(|i| alternatives.get(i)) {
+        return Some(taken);
+    }
+    let from = (chunk + 1).saturating_sub(COMPARED.div_ceil(length));
+    let quality = |p: &Place| inputs.track(p.track).tally.quality(from, chunk + 1);
+    let candidates: Vec<(usize, f64)> = alternatives
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| fits(p))
+        .map(|(i, p)| (i, quality(p)))
+        .collect();
+    // `max_by` takes the last of equal ones; reversed, it is the first that the bundle names.
+    let best = candidates.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
+    // Without enough of any nothing is encoded, and nothing needs to be remembered.
+    let Some((best, top)) = best.copied() else {
+        return Some(owner);
+    };
+    let stays = candidates
+        .iter()
+        .find(|(i, q)| Some(*i) == before && top <= q + BETTER);
+    let taken = stays.map_or(best, |(i, _)| *i);
+    inputs
+        .track(owner.track)
+        .choose(encoder, channel, chunk, taken);
+    alternatives.get(taken)
+}
+
 fn softmax(logits: &[f64]) -> Vec<f64> {
     let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let raised: Vec<f64> = logits.iter().map(|l| (l - top).exp()).collect();
     let sum: f64 = raised.iter().sum();
     raised.into_iter().map(|r| r / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// The default bundle, whose heart channel takes PPG or ECG, in this order.
+    fn inputs() -> (Inputs, Vec<Place>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/default");
+        let bundle = Bundle::open(&path).expect("the default bundle");
+        let inputs = Inputs::new(&bundle);
+        inputs.signal("ppg").expect("ppg").configure(64.0, None);
+        inputs.signal("ecg").expect("ecg").configure(256.0, None);
+        let place = |name: &str| {
+            let at = bundle.signals().iter().position(|s| s.name == name);
+            inputs.places[at.expect(name)]
+        };
+        let places = vec![place("ppg"), place("ecg")];
+        (inputs, places)
+    }
+
+    /// A wave at each beat, `width` seconds wide, and a smaller and wider one after it.
+    fn beat(t: f64, width: f64) -> f64 {
+        let bump = |at: f64, width: f64| {
+            let off = ((t / 0.8).fract() - at) * 0.8;
+            (-0.5 * (off / width).powi(2)).exp()
+        };
+        bump(0.3, width) + 0.4 * bump(0.6, width + 0.04)
+    }
+
+    fn noise(t: f64) -> f64 {
+        ((t * 12_345.678).sin() * 43_758.547).fract()
+    }
+
+    /// Plays a second of both, bad where asked.
+    fn play(inputs: &Inputs, second: u64, ppg_bad: bool, ecg_bad: bool) {
+        for (name, rate, width, bad) in [("ppg", 64, 0.07, ppg_bad), ("ecg", 256, 0.011, ecg_bad)] {
+            let mut track = inputs.signal(name).expect(name);
+            for i in 0..rate {
+                let time = second * SECOND + i * SECOND / rate;
+                let t = time as f64 * 1e-9;
+                track.push(time, if bad { noise(t) } else { beat(t, width) });
+            }
+            track.close((second + 1) * SECOND);
+        }
+    }
+
+    /// Which signal fills the channel in each second.
+    fn chosen(bad: impl Fn(u64) -> (bool, bool), seconds: u64) -> Vec<usize> {
+        let (inputs, places) = inputs();
+        let pick = |second: u64| {
+            let best = choose(&inputs, &places, (1, 0), second * SECOND, SECOND, |p| {
+                let track = inputs.track(p.track);
+                track.lane(p.lane).ring.count(4 * second as i64, 4) >= 2
+            });
+            best.map_or(9, |b| usize::from(*b == places[1]))
+        };
+        let all: Vec<usize> = (0..seconds)
+            .map(|second| {
+                let (ppg_bad, ecg_bad) = bad(second);
+                play(&inputs, second, ppg_bad, ecg_bad);
+                pick(second)
+            })
+            .collect();
+        // Asked again, as for a window whose tokens are gone, it is the same.
+        let kept = seconds.saturating_sub(40);
+        let again: Vec<usize> = (kept..seconds).map(pick).collect();
+        assert_eq!(again, all[kept as usize..]);
+        all
+    }
+
+    #[test]
+    fn the_better_view_of_the_heart_is_taken_and_kept() {
+        let both_good = chosen(|_| (false, false), 40);
+        assert!(both_good[12..].iter().all(|c| *c == 0), "{both_good:?}");
+        let ppg_bad = chosen(|s| ((30..50).contains(&s), false), 80);
+        assert!(ppg_bad[15..30].iter().all(|c| *c == 0), "{ppg_bad:?}");
+        assert!(ppg_bad[36..].iter().all(|c| *c == 1), "{ppg_bad:?}");
+        let ecg_bad = chosen(|s| ((40..60).contains(&s), s >= 65), 90);
+        assert!(ecg_bad[46..65].iter().all(|c| *c == 1), "{ecg_bad:?}");
+        assert!(ecg_bad[72..].iter().all(|c| *c == 0), "{ecg_bad:?}");
+        // It changes no more often than needed.
+        let changes = ecg_bad[15..].windows(2).filter(|w| w[0] != w[1]).count();
+        assert_eq!(changes, 2, "{ecg_bad:?}");
+    }
+
+    #[test]
+    fn noise_has_no_quality_and_a_heart_has() {
+        let (inputs, _) = inputs();
+        for second in 0..30 {
+            play(&inputs, second, false, true);
+        }
+        let quality = |name: &str| {
+            let track = inputs.signal(name).expect(name);
+            let reading = track.reading(30 * SECOND);
+            (track.tally.quality(10, 30), reading.reason)
+        };
+        let (ppg, none) = quality("ppg");
+        assert!(ppg > 0.8 && none.is_none(), "{ppg} {none:?}");
+        let (ecg, reason) = quality("ecg");
+        assert!(ecg < 0.2 && reason.is_some(), "{ecg} {reason:?}");
+    }
+
+    #[test]
+    fn what_the_normalisation_learned_can_be_given_to_other_inputs() {
+        let (first, _) = inputs();
+        for second in 0..60 {
+            play(&first, second, false, false);
+        }
+        let learned: Vec<(String, conditioning::NormaliserState)> = {
+            let track = first.signal("ppg").expect("ppg");
+            let all = track.normalisation().into_iter();
+            all.map(|(name, state)| (name.to_string(), state)).collect()
+        };
+        assert_eq!(learned[0].0, "ppg");
+        assert!((learned[0].1.mean - 75.0).abs() < 2.0, "{learned:?}");
+        let (second, _) = inputs();
+        let mut track = second.signal("ppg").expect("ppg");
+        assert_eq!(track.progress(1), 0.0);
+        track.restore("ppg", learned[0].1).expect("restored");
+        assert_eq!(track.normalisation()[0].1, learned[0].1);
+        assert!(track.restore("ecg", learned[0].1).is_err());
+    }
 }

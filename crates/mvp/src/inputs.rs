@@ -3,17 +3,29 @@
 //! its own.
 
 use super::Bundle;
-use conditioning::{Conditioner, Counts, Grid, GridRing, SignalSpec, UnitsGrid};
+use conditioning::quality::Reading;
+use conditioning::{Conditioner, Counts, Grid, GridRing, NormaliserState, SignalSpec, UnitsGrid};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Numbers of received and of bad samples, chunk by chunk.
+/// What was received in one chunk.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    chunk: u64,
+    received: u64,
+    /// Samples that are bad by themselves.
+    bad: u64,
+    /// Samples whose quality was known, and the sum of it.
+    known: u64,
+    quality: f64,
+}
+
+/// Numbers of received and of bad samples, and their quality, chunk by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Length of a chunk, ns.
     chunk: u64,
-    /// Chunk, received, bad.
-    chunks: VecDeque<(u64, u64, u64)>,
+    parts: VecDeque<Part>,
     /// Chunks that are kept.
     keep: usize,
 }
@@ -22,36 +34,70 @@ impl Tally {
     fn new(chunk: u64, keep: usize) -> Self {
         Self {
             chunk,
-            chunks: VecDeque::new(),
+            parts: VecDeque::new(),
             keep,
         }
     }
 
-    fn add(&mut self, time: u64, received: u64, bad: u64) {
+    /// Adds a sample; `quality` of the signal, 0–1, if it is known.
+    fn add(&mut self, time: u64, bad: bool, quality: Option<f64>) {
         let at = time / self.chunk;
-        match self.chunks.back_mut() {
-            Some((c, r, b)) if *c >= at => {
-                *r += received;
-                *b += bad;
-            }
-            _ => self.chunks.push_back((at, received, bad)),
+        if self.parts.back().is_none_or(|p| p.chunk < at) {
+            self.parts.push_back(Part {
+                chunk: at,
+                received: 0,
+                bad: 0,
+                known: 0,
+                quality: 0.0,
+            });
         }
-        while self.chunks.len() > self.keep {
-            self.chunks.pop_front();
+        if let Some(part) = self.parts.back_mut() {
+            part.received += 1;
+            part.bad += u64::from(bad);
+            part.known += u64::from(quality.is_some());
+            part.quality += quality.unwrap_or(0.0);
+        }
+        while self.parts.len() > self.keep {
+            self.parts.pop_front();
         }
     }
 
-    /// Share of good samples in chunks `from..to`; 0 without samples.
+    /// Share of good samples in chunks `from..to`, times the mean of their quality where it is
+    /// known; 0 without samples.
     pub(crate) fn quality(&self, from: u64, to: u64) -> f64 {
-        let inside = self.chunks.iter().filter(|(c, ..)| (from..to).contains(c));
-        let (received, bad) = inside.fold((0, 0), |(r, b), (_, cr, cb)| (r + cr, b + cb));
+        let inside = self.parts.iter().filter(|p| (from..to).contains(&p.chunk));
+        let (mut received, mut bad, mut known, mut sum) = (0, 0, 0, 0.0);
+        for part in inside {
+            received += part.received;
+            bad += part.bad;
+            known += part.known;
+            sum += part.quality;
+        }
         if received == 0 {
-            0.0
+            return 0.0;
+        }
+        let share = 1.0 - bad as f64 / received as f64;
+        if known == 0 {
+            share
         } else {
-            1.0 - bad as f64 / received as f64
+            share * sum / known as f64
         }
     }
 }
+
+/// Which of several signals filled a channel of an encoder in a chunk.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    encoder: usize,
+    channel: usize,
+    chunk: u64,
+    /// Index in the alternatives of the channel.
+    taken: usize,
+}
+
+/// Chunks for which the progress of a normalisation is remembered: more than windows can be asked
+/// for late.
+const PROGRESS: usize = 4096;
 
 /// One of the bundle's signals: the conditioned samples of a modality.
 #[derive(Debug)]
@@ -61,21 +107,54 @@ pub(crate) struct Lane {
     pub(crate) ring: GridRing,
     /// Time (ns) of the sample, or of the closing, that gave the first value.
     pub(crate) first: Option<u64>,
+    /// How far the normalisation had settled after the points of a chunk; no more is added once
+    /// it has.
+    progress: VecDeque<(u64, f64)>,
 }
 
 impl Lane {
-    fn push(&mut self, time: u64, value: f64) {
+    fn push(&mut self, time: u64, value: f64, chunk: u64) {
         let (ring, first) = (&mut self.ring, &mut self.first);
         if let Some(conditioner) = &mut self.conditioner {
             conditioner.push(time, value, |p| put(ring, first, time, p.k, p.value));
         }
+        self.note_progress(chunk);
     }
 
-    fn close(&mut self, end: u64) {
+    fn close(&mut self, end: u64, chunk: u64) {
         let (ring, first) = (&mut self.ring, &mut self.first);
         if let Some(conditioner) = &mut self.conditioner {
             conditioner.close(end, |p| put(ring, first, end, p.k, p.value));
         }
+        self.note_progress(chunk);
+    }
+
+    fn note_progress(&mut self, chunk: u64) {
+        let Some(conditioner) = &self.conditioner else {
+            return;
+        };
+        let Some(newest) = self.ring.end().checked_sub(1) else {
+            return;
+        };
+        if self.progress.back().is_some_and(|(_, p)| *p >= 1.0) {
+            return;
+        }
+        let at = Grid::new(self.spec.rate).time(newest) / chunk;
+        let now = conditioner.baseline_progress();
+        match self.progress.back_mut() {
+            Some((c, p)) if *c >= at => *p = now,
+            _ => self.progress.push_back((at, now)),
+        }
+        if self.progress.len() > PROGRESS {
+            self.progress.pop_front();
+        }
+    }
+
+    /// How far the normalisation had settled before chunk `end`, 0–1.
+    pub(crate) fn progress(&self, end: u64) -> f64 {
+        let mut past = self.progress.iter().rev();
+        past.find(|(chunk, _)| *chunk < end)
+            .map_or(0.0, |(_, p)| *p)
     }
 
     fn counts(&self) -> Counts {
@@ -98,6 +177,8 @@ pub struct SignalTrack {
     pub(crate) tally: Tally,
     /// All samples before this running time (ns) have come.
     reached: u64,
+    /// Which signals were chosen where this modality is the first that the bundle names.
+    choices: VecDeque<Choice>,
 }
 
 impl SignalTrack {
@@ -140,12 +221,80 @@ impl SignalTrack {
         if self.primary.conditioner.is_none() {
             return;
         }
-        let bad = self.counts().bad();
+        let bad = self.counts().unusable();
+        let chunk = self.tally.chunk;
         for lane in self.lanes_mut() {
-            lane.push(time, value);
+            lane.push(time, value, chunk);
         }
         self.reached = self.reached.max(time);
-        self.tally.add(time, 1, self.counts().bad() - bad);
+        let bad = self.counts().unusable() > bad;
+        self.tally.add(time, bad, self.reading(time).quality);
+    }
+
+    /// The quality of the samples as they come, at running time `time` (ns).
+    pub fn reading(&self, time: u64) -> Reading {
+        let conditioner = self.primary.conditioner.as_ref();
+        conditioner.map_or(
+            Reading {
+                quality: None,
+                reason: None,
+            },
+            |c| c.reading(time),
+        )
+    }
+
+    /// How far the normalisation of all signals of the modality had settled before chunk `end`.
+    pub(crate) fn progress(&self, end: u64) -> f64 {
+        self.lanes().map(|l| l.progress(end)).fold(1.0, f64::min)
+    }
+
+    /// What the normalisation of each signal of the modality has learned, by name.
+    pub fn normalisation(&self) -> Vec<(&str, NormaliserState)> {
+        let lanes = self.lanes().filter_map(|lane| {
+            let state = lane.conditioner.as_ref()?.normalisation()?;
+            Some((lane.spec.name.as_str(), state))
+        });
+        lanes.collect()
+    }
+
+    /// Gives the signal `name` of the modality what another session has learned. Needs
+    /// [`SignalTrack::configure`] first.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn restore(&mut self, name: &str, state: NormaliserState) -> Result<(), String> {
+        let lane = self.lanes_mut().find(|lane| lane.spec.name == name);
+        let lane = lane.ok_or_else(|| format!("'{name}': the modality has no such signal"))?;
+        match &mut lane.conditioner {
+            Some(c) => c.restore(state).map_err(|e| format!("'{name}': {e}")),
+            None => Err(format!("'{name}': the samples have no rate yet")),
+        }
+    }
+
+    /// What was chosen for a channel of an encoder in `chunk`, and in the newest chunk before.
+    pub(crate) fn chosen(
+        &self,
+        encoder: usize,
+        channel: usize,
+        chunk: u64,
+    ) -> (Option<usize>, Option<usize>) {
+        let own = |c: &&Choice| c.encoder == encoder && c.channel == channel;
+        let all = || self.choices.iter().rev().filter(own);
+        let now = all().find(|c| c.chunk == chunk).map(|c| c.taken);
+        let before = all().find(|c| c.chunk < chunk).map(|c| c.taken);
+        (now, before)
+    }
+
+    /// Remembers what was chosen for a channel of an encoder in `chunk`.
+    pub(crate) fn choose(&mut self, encoder: usize, channel: usize, chunk: u64, taken: usize) {
+        self.choices.push_back(Choice {
+            encoder,
+            channel,
+            chunk,
+            taken,
+        });
+        let keep = self.tally.keep as u64;
+        self.choices.retain(|c| c.chunk + keep > chunk);
     }
 
     /// Says that no further sample before running time `time` (ns) will come.
@@ -185,8 +334,10 @@ impl SignalTrack {
             lane.conditioner = lane.conditioner.as_ref().map(Conditioner::restarted);
             lane.ring.clear();
             lane.first = None;
+            lane.progress.clear();
         }
-        self.tally.chunks.clear();
+        self.tally.parts.clear();
+        self.choices.clear();
         self.reached = 0;
     }
 
@@ -196,8 +347,9 @@ impl SignalTrack {
     }
 
     pub(crate) fn close(&mut self, end: u64) {
+        let chunk = self.tally.chunk;
         for lane in self.lanes_mut() {
-            lane.close(end);
+            lane.close(end, chunk);
         }
     }
 
@@ -251,7 +403,7 @@ impl VideoTrack {
         let good = grid.push(time, confidence, values, |k, v| {
             put_row(ring, first, row, time, k, v);
         });
-        self.tally.add(time, 1, u64::from(!good));
+        self.tally.add(time, !good, None);
     }
 
     /// From running time `time` (ns) on the face is another one: no window that ends
@@ -275,7 +427,7 @@ impl VideoTrack {
         self.changes.clear();
         self.grid = self.grid.restarted();
         self.ring.clear();
-        self.tally.chunks.clear();
+        self.tally.parts.clear();
         self.first = None;
     }
 
@@ -379,6 +531,7 @@ impl Inputs {
             spec: spec.clone(),
             conditioner: None,
             first: None,
+            progress: VecDeque::new(),
         };
         let mut places = vec![Place { track: 0, lane: 0 }; bundle.signals().len()];
         let (mut names, mut tracks) = (Vec::new(), Vec::new());
@@ -402,6 +555,7 @@ impl Inputs {
                 others: others.iter().map(|(_, s)| lane(s)).collect(),
                 tally: Tally::new(bundle.chunk(), chunks),
                 reached: 0,
+                choices: VecDeque::new(),
             }));
         }
         Self {

@@ -165,6 +165,7 @@ fn line(answer: &Answer) -> Value {
         put(&format!("quality-{}", m.name), m.quality.into());
     }
     put("warming-up", answer.warming_up.into());
+    put("baseline-progress", answer.baseline_progress.into());
     Value::Object(map)
 }
 

@@ -90,12 +90,15 @@ pub(crate) fn condition(options: Options) -> Result<(), Failure> {
         flat,
         saturated,
         late,
+        detached,
+        outliers,
+        poor,
     } = conditioner.counts();
     let valid = rows.values.iter().filter(|v| v.is_finite()).count();
     options.tell(&serde_json::json!({
         "signal": name, "rate": spec.rate, "points": rows.values.len(), "valid": valid,
         "received": received, "not-finite": not_finite, "flat": flat,
-        "saturated": saturated, "late": late,
+        "saturated": saturated, "late": late, "detached": detached, "outliers": outliers, "poor": poor,
     }))
 }
 

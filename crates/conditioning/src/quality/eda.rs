@@ -5,7 +5,7 @@ use super::series::{Means, detrend, hum, odd, quantile, range};
 use super::{Reason, Verdict, ramp};
 
 /// Below the first of these the electrodes are off the skin, above the second they are on it, µS.
-const CONTACT: [f64; 2] = [0.012, 0.03];
+pub(crate) const CONTACT: [f64; 2] = [0.012, 0.03];
 /// Highest conductance of skin, µS, and how far below 0 noise may take it.
 const HIGHEST: f64 = 100.0;
 const LOWEST: f64 = -0.02;

@@ -33,7 +33,9 @@ mod series;
 #[cfg(test)]
 mod tests;
 
+use crate::contact::{Contact, ContactWatch};
 use clip::Plateaus;
+pub(crate) use eda::CONTACT;
 use series::{Means, Recent, detrend, hum, longest_run, odd};
 
 /// What a signal is a measure of.
@@ -50,12 +52,12 @@ pub enum SignalKind {
 }
 
 impl SignalKind {
-    /// The kind of the modality `name` of a bundle: `ecg`, `ppg`, `eda`.
+    /// The kind of the modality `name` of a bundle: `ecg`, `ppg` or `bvp`, `eda` or `gsr`.
     pub fn of(name: &str) -> Self {
         match name {
             "ecg" => Self::Ecg,
-            "ppg" => Self::Ppg,
-            "eda" => Self::Eda,
+            "ppg" | "bvp" => Self::Ppg,
+            "eda" | "gsr" => Self::Eda,
             _ => Self::Other,
         }
     }
@@ -127,7 +129,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    const UNKNOWN: Self = Self {
+    pub(crate) const UNKNOWN: Self = Self {
         quality: None,
         reason: None,
     };
@@ -202,6 +204,11 @@ pub struct QualityMeter {
     railed: Recent,
     plateaus: Plateaus,
     flat: FlatWatch,
+    /// For EDA: which samples the skin did not give.
+    watch: Option<ContactWatch>,
+    contact: Contact,
+    /// For each of the newest picked samples whether it was too far from its neighbours.
+    outliers: Recent,
     /// Time (ns) of the newest sample.
     last: Option<u64>,
     /// Time (ns) since which samples are not finite.
@@ -244,6 +251,9 @@ impl QualityMeter {
             means: Means::new(effective, together, kind.span()),
             broken: Recent::new(picked_rate, keep(picked_rate)),
             railed: Recent::new(picked_rate, keep(picked_rate)),
+            watch: ContactWatch::of(kind),
+            contact: Contact::Good,
+            outliers: Recent::new(picked_rate, keep(picked_rate)),
             plateaus: Plateaus::new(kind),
             flat: FlatWatch::default(),
             last: None,
@@ -272,6 +282,7 @@ impl QualityMeter {
         self.means.clear();
         self.broken.clear();
         self.railed.clear();
+        self.outliers.clear();
         self.flat = FlatWatch::default();
         self.skip = 0;
     }
@@ -297,8 +308,16 @@ impl QualityMeter {
         }
         self.last = Some(time_ns);
         let finite = value.is_finite();
+        self.contact = match &mut self.watch {
+            Some(watch) if finite => watch.accept(time_ns, value),
+            _ => Contact::Good,
+        };
+        // A single outlier is left out of what is measured.
+        let outlier = self.contact == Contact::Outlier;
         if finite {
-            self.held = value;
+            if !outlier {
+                self.held = value;
+            }
             if self.lost_since.take().is_some_and(|s| is_lost(s, time_ns)) {
                 // The samples before are too old to be looked at together with these.
                 self.clear();
@@ -311,7 +330,8 @@ impl QualityMeter {
                 return;
             }
         }
-        self.flat.push(time_ns, self.held);
+        self.flat
+            .push(time_ns, if finite { value } else { self.held });
         self.means.push(self.held);
         let railed = self
             .full_scale
@@ -321,12 +341,18 @@ impl QualityMeter {
             self.picked.push(self.held);
             self.broken.push(f64::from(u8::from(!finite)));
             self.railed.push(f64::from(u8::from(railed)));
+            self.outliers.push(f64::from(u8::from(outlier)));
         }
         self.skip -= 1;
         if time_ns >= self.due {
             self.due = time_ns + crate::nanoseconds(HOP);
             self.latest = self.evaluate(time_ns);
         }
+    }
+
+    /// What the newest sample is by itself.
+    pub(crate) fn contact(&self) -> Contact {
+        self.contact
     }
 
     /// The state of the signal at `now_ns`.
@@ -386,6 +412,7 @@ impl QualityMeter {
             }
             SignalKind::Other => {}
         }
+        verdict.put(ramp(self.outliers.mean(), 0.28, 0.1), Reason::Motion);
         verdict.reading()
     }
 }

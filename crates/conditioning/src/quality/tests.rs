@@ -332,7 +332,7 @@ fn what_is_no_skin_is_bad_within_five_seconds_and_forgotten_in_five() {
                 level * (1.0 + 0.9 * (2.0 * PI * 0.7 * t).sin())
             });
             if series::alias(50.0, rate) > 1.0 {
-                run("hum", &[Hum, Noise], &mut |t| {
+                run("hum", &[Hum, Noise, Motion], &mut |t| {
                     level * (1.0 + 0.5 * (2.0 * PI * 50.0 * t + 0.6).sin())
                 });
             }
