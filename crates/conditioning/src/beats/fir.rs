@@ -35,6 +35,11 @@ impl<T: Copy + Default> History<T> {
         self.count
     }
 
+    /// The number of the oldest value that is kept.
+    pub(super) fn first(&self) -> usize {
+        self.count.saturating_sub(self.values.len())
+    }
+
     /// The value of number `i`, which must be one of those that are kept.
     pub(super) fn at(&self, i: usize) -> T {
         debug_assert!(i < self.count && self.count - i <= self.values.len());

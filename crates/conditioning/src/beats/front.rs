@@ -33,7 +33,7 @@ pub(super) struct Wave {
     pub(super) slack: usize,
 }
 
-/// The samples of the last seconds at the working rate.
+/// The samples of the last 8 seconds or more at the working rate.
 #[derive(Debug, Clone)]
 pub(super) struct Samples {
     pub(super) rate: f64,
@@ -43,7 +43,7 @@ pub(super) struct Samples {
 
 impl Samples {
     fn new(rate: f64) -> Self {
-        let size = (4.0 * rate) as usize;
+        let size = (8.0 * rate) as usize;
         Self {
             rate,
             times: History::new(size),

@@ -40,9 +40,11 @@ const USUAL: f64 = 2.0;
 pub(super) struct PpgFront {
     slope: Kernel,
     slopes: History<f64>,
-    /// Samples before that of the first slope.
-    samples_before: usize,
+    /// Slopes before that of the first sum.
+    before: usize,
     sums: History<f64>,
+    /// Whether the sign was told. Until then there are no waves.
+    told: bool,
     /// 1, or −1 where the signal falls at each beat.
     sign: f64,
     /// Slopes since the sign was looked at, and what was seen.
@@ -59,11 +61,12 @@ impl PpgFront {
     pub(super) fn new(rate: f64) -> Self {
         let length = |seconds: f64| (seconds * rate).round() as usize;
         let usual = length(USUAL);
-        let kept = usual + 2 * length(APART + REACH);
+        let kept = usual.max(length(FIRST_LOOKS as f64 * LOOK)) + 2 * length(APART + REACH);
         Self {
             slope: Kernel::slope(rate, SMOOTH),
             slopes: History::new(kept),
-            samples_before: 0,
+            before: 0,
+            told: false,
             sums: History::new(kept),
             sign: 1.0,
             since: 0,
@@ -79,6 +82,7 @@ impl PpgFront {
     pub(super) fn cut(&mut self) {
         self.slopes.clear();
         self.sums.clear();
+        self.before = 0;
         self.since = 0;
         self.looks.clear();
     }
@@ -91,27 +95,33 @@ impl PpgFront {
             return;
         }
         let centre = samples.values.count() - 1 - half;
-        if self.slopes.count() == 0 {
-            self.samples_before = centre;
-        }
         self.slopes.push(self.slope.apply(&samples.values, centre));
         self.since += 1;
         if self.since >= self.look {
             self.since = 0;
-            if self.sign_changes() {
+            let changes = self.sign_changes();
+            let first = self.looks.len() >= FIRST_LOOKS && !self.told;
+            self.told |= first;
+            if changes && !first {
+                out(None);
+            }
+            if changes || first {
                 // The slopes of the other side are other waves.
                 self.sums.clear();
-                self.slopes.clear();
-                out(None);
-                return;
+                self.before = self.slopes.first();
+                for end in self.before + 2 * self.half_window..self.slopes.count() - 1 {
+                    self.sum(samples, end, out);
+                }
             }
         }
-        let window = 2 * self.half_window + 1;
-        if self.slopes.count() < window {
-            return;
+        if self.told && self.slopes.count() > self.before + 2 * self.half_window {
+            self.sum(samples, self.slopes.count() - 1, out);
         }
-        let first = self.slopes.count() - window;
-        let rise: f64 = (first..first + window)
+    }
+
+    /// Adds the sum of which the slope of number `end` is the last, and looks for a wave.
+    fn sum(&mut self, samples: &Samples, end: usize, out: &mut impl FnMut(Option<Wave>)) {
+        let rise: f64 = (end - 2 * self.half_window..=end)
             .map(|i| (self.sign * self.slopes.at(i)).max(0.0))
             .sum();
         self.sums.push(rise / samples.rate);
@@ -143,10 +153,10 @@ impl PpgFront {
         let fall = -*fall;
         let (_, rise, _) = slopes.select_nth_unstable_by(end, f64::total_cmp);
         let rise = *rise;
-        if !(rise > 0.0 && fall > 0.0) {
-            return false;
-        }
-        self.looks.push_back((fall / rise).ln());
+        // A signal that does not move tells nothing, and is no heart either.
+        let seen = (fall / rise).ln();
+        self.looks
+            .push_back(if seen.is_finite() { seen } else { 0.0 });
         if self.looks.len() > LOOKS {
             self.looks.pop_front();
         }
@@ -166,7 +176,7 @@ impl PpgFront {
     /// The wave at number `middle` of the sums.
     fn wave(&self, samples: &Samples, middle: usize) -> Wave {
         let height = self.sums.at(middle);
-        let centre = middle + self.half_window;
+        let centre = middle + self.before + self.half_window;
         let slope = |i: usize| self.sign * self.slopes.at(i);
         let last = self.slopes.count() - 1;
         let inner = centre - self.half_window..=centre + self.half_window;
@@ -179,10 +189,10 @@ impl PpgFront {
             0.0
         };
         let mark = Mark {
-            time: samples.time(steepest + self.samples_before, shift),
+            time: samples.time(steepest + self.slope.half(), shift),
             size: slope(steepest),
         };
-        let from = steepest.saturating_sub(self.reach);
+        let from = steepest.saturating_sub(self.reach).max(self.slopes.first());
         let to = (steepest + self.reach).min(last);
         let before = self.sums.count().saturating_sub(self.usual);
         let mean = (before..self.sums.count())
