@@ -311,6 +311,37 @@ fn features_and_events_are_streams() {
     }
 }
 
+/// A file may come as one buffer: more than the queues take while the sinks preroll.
+#[test]
+fn one_large_buffer_prerolls() {
+    init();
+    let line = "appsrc name=src format=time ! physiofeatures name=f ! fakesink \
+                f.features ! queue ! fakesink  f.events ! queue ! fakesink";
+    let pipeline = gst::parse::launch(line).expect("a pipeline");
+    let pipeline = pipeline.downcast::<gst::Pipeline>().expect("a pipeline");
+    let src = pipeline.by_name("src").and_downcast::<gst_app::AppSrc>();
+    let src = src.expect("appsrc");
+    src.set_caps(Some(
+        &caps("ECG", 250, "").parse::<gst::Caps>().expect("caps"),
+    ));
+    let bytes: Vec<u8> = (0..30 * 250)
+        .flat_map(|i| (ecg(f64::from(i) / 250.0) as f32).to_le_bytes())
+        .collect();
+    let mut buffer = gst::Buffer::from_slice(bytes);
+    let buf = buffer.get_mut().expect("own buffer");
+    buf.set_pts(ClockTime::ZERO);
+    buf.set_duration(ClockTime::from_seconds(30));
+    pipeline.set_state(gst::State::Paused).expect("starts");
+    src.push_buffer(buffer).expect("push");
+    src.end_of_stream().expect("EOS");
+    let (prerolled, state, _) = pipeline.state(ClockTime::from_seconds(20));
+    assert!(
+        prerolled.is_ok() && state == gst::State::Paused,
+        "{prerolled:?} {state:?}"
+    );
+    pipeline.set_state(gst::State::Null).expect("stops");
+}
+
 #[test]
 fn beats_are_events() {
     let [features, events] = branches(&caps("ECG", 250, ""), buffers(250, (0, 40), ecg));

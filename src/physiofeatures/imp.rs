@@ -211,7 +211,14 @@ impl PhysioFeatures {
                     return Err(gst::FlowError::Error);
                 }
             }
+            // The sinks of all branches preroll before one of them may hold this thread back: one
+            // buffer may bring more than a queue takes.
+            for name in [FEATURES, EVENTS] {
+                let _ = self.output(name, news.modality, 0);
+            }
+            let flow = self.srcpad.push(buffer)?;
             self.tell(news)?;
+            return Ok(flow);
         }
         self.srcpad.push(buffer)
     }
@@ -239,21 +246,16 @@ impl PhysioFeatures {
         self.push_to(EVENTS, news.modality, lines, news.end)
     }
 
-    /// Pushes to a request pad, if it is there; a gap up to `end` where there is nothing to push.
-    fn push_to(
-        &self,
-        name: &'static str,
-        modality: &str,
-        buffers: Vec<gst::Buffer>,
-        end: u64,
-    ) -> Result<(), gst::FlowError> {
-        let (pad, start_due, segment_due) = match lock(&self.outputs).get_mut(name) {
-            Some(output) => (
+    /// The request pad, if it is there; it gets its first events, and a gap, where these are due.
+    fn output(&self, name: &'static str, modality: &str, time: u64) -> Option<gst::Pad> {
+        let (pad, start_due, segment_due) = {
+            let mut outputs = lock(&self.outputs);
+            let output = outputs.get_mut(name)?;
+            (
                 output.pad.clone(),
                 std::mem::take(&mut output.start_due),
                 std::mem::take(&mut output.segment_due),
-            ),
-            None => return Ok(()),
+            )
         };
         if start_due {
             let id = pad.create_stream_id(&*self.obj(), Some(name));
@@ -265,9 +267,24 @@ impl PhysioFeatures {
         if segment_due {
             let segment = gst::FormattedSegment::<ClockTime>::new();
             pad.push_event(gst::event::Segment::new(&segment));
+            pad.push_event(gap(time));
         }
+        Some(pad)
+    }
+
+    /// Pushes to a request pad, if it is there; a gap up to `end` where there is nothing to push.
+    fn push_to(
+        &self,
+        name: &'static str,
+        modality: &str,
+        buffers: Vec<gst::Buffer>,
+        end: u64,
+    ) -> Result<(), gst::FlowError> {
+        let Some(pad) = self.output(name, modality, end) else {
+            return Ok(());
+        };
         if buffers.is_empty() {
-            pad.push_event(gst::event::Gap::builder(ClockTime::from_nseconds(end)).build());
+            pad.push_event(gap(end));
         }
         for buffer in buffers {
             gst::log!(CAT, obj = pad, "{buffer:?}");
@@ -441,6 +458,10 @@ impl PhysioFeatures {
             }
         }
     }
+}
+
+fn gap(time: u64) -> gst::Event {
+    gst::event::Gap::builder(ClockTime::from_nseconds(time)).build()
 }
 
 /// The modality that the caps declare.
