@@ -324,7 +324,7 @@ impl Reader {
                 if step > GAP * interval && s.discont {
                     let lost = ((step / interval).round() as u64).saturating_sub(1);
                     watch.stream.gaps += 1;
-                    watch.stream.lost += lost;
+                    watch.stream.lost = watch.stream.lost.saturating_add(lost);
                     watch.stream.longest_gap = watch.stream.longest_gap.max(step - interval);
                 }
                 if time - begun > RATE_SPAN {

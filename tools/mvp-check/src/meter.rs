@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use timing::robust::median;
 use timing::{Dejitter, Smoothed, Spacing};
+use xdf::plausible;
 
 /// Samples from which the usual interval is estimated, and the distance of those compared:
 /// packets share timestamps.
@@ -13,6 +14,8 @@ const TOGETHER: usize = 16;
 const OTHER: f64 = 1.3;
 /// So many sample intervals between two samples are a gap.
 const GAP: f64 = 1.5;
+/// No stream of LSL is faster, seconds per sample.
+const SHORTEST: f64 = 1e-6;
 /// The most that one timestamp adds to the jitter, seconds.
 const LARGEST_JITTER: f64 = 1.0;
 
@@ -138,13 +141,17 @@ impl Meter {
         let Some(interval) = self.interval() else {
             return;
         };
+        let interval = interval.max(SHORTEST);
         for smoothed in std::mem::take(&mut self.ready) {
             let (raw, strays) = self.raws.pop_front().unwrap_or((smoothed.stamp, 0));
             if self.dejitter.is_some() {
                 self.jitters += 1;
                 self.moved += (raw - smoothed.stamp).abs().min(LARGEST_JITTER);
             }
-            let time = time(smoothed.stamp);
+            // What no clock says is no gap.
+            let Some(time) = plausible(time(smoothed.stamp)) else {
+                continue;
+            };
             if let Some(last) = self.last.replace(time) {
                 self.step(time - last - f64::from(strays) * interval, interval);
             }
@@ -154,7 +161,8 @@ impl Meter {
     fn step(&mut self, step: f64, interval: f64) {
         if step > GAP * interval {
             self.gaps += 1;
-            self.lost += ((step / interval).round() as u64).saturating_sub(1);
+            let lost = ((step / interval).round() as u64).saturating_sub(1);
+            self.lost = self.lost.saturating_add(lost);
             self.longest = self.longest.max(step - interval);
         } else if step > -interval {
             self.steps += 1;

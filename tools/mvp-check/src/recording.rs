@@ -221,7 +221,8 @@ fn foreign(findings: &[Finding]) -> Vec<Fault> {
                     "foreign-clock",
                     format!(
                         "from sample {from} on, timestamps are of a clock that no other stream \
-                             shares, {ahead:+.3} s from the recorder's: {how}"
+                             shares, {} from the recorder's: {how}",
+                        seconds(*ahead)
                     ),
                     "have the sender stamp its samples with lsl_local_clock()",
                 ));
@@ -229,6 +230,13 @@ fn foreign(findings: &[Finding]) -> Vec<Fault> {
         }
     }
     faults
+}
+
+fn seconds(seconds: f64) -> String {
+    match seconds.abs() < 1e12 {
+        true => format!("{seconds:+.3} s"),
+        false => format!("{seconds:+.3e} s"),
+    }
 }
 
 /// What the clock offsets say.

@@ -112,7 +112,7 @@ fn rate(stream: &Stream, faults: &mut Vec<Fault>) {
 }
 
 fn gaps(stream: &Stream, faults: &mut Vec<Fault>) {
-    let all = stream.samples + stream.lost;
+    let all = stream.samples.saturating_add(stream.lost);
     let share = stream.lost as f64 / all.max(1) as f64;
     if stream.gaps == 0 || share < LOST_POOR && stream.longest_gap < GAP_POOR {
         return;

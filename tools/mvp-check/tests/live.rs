@@ -382,3 +382,37 @@ fn sensors_of_the_body_are_measured() {
         "{text}"
     );
 }
+
+/// Ctrl-C ends it with the report.
+#[test]
+fn an_interrupt_prints_the_report() {
+    let Some(library) = hermetic() else { return };
+    let outlet = outlet(library, "Stopped", 100.0, Format::F32);
+    let stop = AtomicBool::new(false);
+    let streams = [Sent {
+        outlet: &outlet,
+        rate: 100.0,
+        stamp: Some,
+        value: wave,
+    }];
+    let arguments = ["--seconds", "300", "--predicate", "name='Stopped'"];
+    let (output, took) = std::thread::scope(|s| {
+        s.spawn(|| send(library, &streams, &stop));
+        let child = mvp_check(&arguments).spawn().expect("mvp-check");
+        std::thread::sleep(Duration::from_secs(5));
+        let begin = Instant::now();
+        let id = child.id().to_string();
+        let killed = Command::new("kill").args(["-INT", &id]).status();
+        assert!(killed.is_ok_and(|s| s.success()));
+        let output = child.wait_with_output().expect("mvp-check");
+        stop.store(true, Ordering::SeqCst);
+        (output, begin.elapsed())
+    });
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("| Stopped |") && text.contains("1 good"),
+        "{text}"
+    );
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}

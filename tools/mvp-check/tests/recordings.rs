@@ -372,6 +372,48 @@ fn damage_is_told_with_its_place() {
     assert_eq!(checked.code, Some(1));
 }
 
+/// Recordings of a stranger: never a panic, and always an exit code that means something.
+#[test]
+fn hostile_recordings_are_judged_too() {
+    type Stamp = fn(u64, f64) -> Option<f64>;
+    let all: [Stamp; 5] = [
+        |_, _| Some(1e300),
+        |n, t| Some(t + n as f64 * 1e300),
+        |n, t| Some(if n % 2 == 0 { -1e300 } else { t }),
+        |n, t| Some(t * (1.0 + n as f64 * 1e15)),
+        |_, _| Some(f64::NAN),
+    ];
+    for (i, stamp) in all.into_iter().enumerate() {
+        let checked = check(&recording(&Kind { stamp, ..GOOD }).bytes);
+        assert_eq!(checked.code, Some(1), "{i}: {}", checked.text);
+        assert_ne!(checked.faults("Strap"), [""; 0], "{i}: {}", checked.text);
+    }
+    let whole = recording(&GOOD).bytes;
+    let sources = [whole[..40_000].to_vec(), gzip(&whole[..40_000])];
+    let mut state = 1u64;
+    let mut random = |most: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % most
+    };
+    for i in 0..300 {
+        let mut bytes = sources[i % 2].clone();
+        for _ in 0..[1, 3, 20][random(3)] {
+            let at = random(bytes.len());
+            bytes[at] = random(256) as u8;
+        }
+        if random(3) == 0 {
+            bytes.truncate(random(40_000));
+        }
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), &bytes).expect("write");
+        let output = run(&["--json", file.path().to_str().expect("UTF-8")]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(matches!(output.status.code(), Some(0..=2)), "{i}: {text}");
+    }
+}
+
 #[test]
 fn what_cannot_be_read_is_told() {
     for (bytes, word) in [
