@@ -105,7 +105,7 @@ impl Session {
         let pipeline = launch(&format!(
             "filesrc location={} ! matroskademux ! jpegdec ! videoconvert name=film ! f. \
              filesrc location={} ! xdfdemux name=x {body} \
-             mvpfusion name=f model=MODEL execution-provider=cpu sync=wait {tail}",
+             mvpfusion name=f eda::unit=uS model=MODEL execution-provider=cpu sync=wait {tail}",
             self.path("film.mkv").display(),
             self.path("body.xdf").display()
         ));
@@ -455,7 +455,7 @@ fn a_branch_that_cannot_seek_is_named() {
         let pipeline = launch(&format!(
             "filesrc location={} ! matroskademux ! jpegdec ! videoconvert ! f. \
              filesrc location={} ! xdfdemux name=x  x.stream_0 ! queue ! f.eda  {source} \
-             mvpfusion name=f model=MODEL execution-provider=cpu sync={sync} \
+             mvpfusion name=f eda::unit=uS model=MODEL execution-provider=cpu sync={sync} \
              ! fakesink name=sink sync=false",
             session.path("film.mkv").display(),
             session.path("body.xdf").display()

@@ -160,8 +160,9 @@ impl State {
             let features = reading.sensor.features(time)?;
             Some(PhysioMeta::of_sensors([(reading.modality, features)]))
         };
-        if interval > 0 {
-            let mut next = self.next.unwrap_or((end / interval + 1) * interval);
+        // An interval of 0 is none.
+        if let Some(begun) = end.checked_div(interval) {
+            let mut next = self.next.unwrap_or((begun + 1) * interval);
             while next <= end {
                 let features = known(next, reading);
                 // What is told at a time is what was known up to then.
@@ -319,11 +320,7 @@ impl PhysioFeatures {
                     ..State::default()
                 };
             }
-            gst::EventView::Caps(e) => {
-                if !self.read_caps(e.caps()) {
-                    return false;
-                }
-            }
+            gst::EventView::Caps(e) if !self.read_caps(e.caps()) => return false,
             gst::EventView::Segment(e) => {
                 let Some(segment) = e.segment().downcast_ref::<ClockTime>() else {
                     gst::element_imp_error!(
