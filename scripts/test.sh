@@ -15,6 +15,8 @@ say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 # not named here is part of it. `grep -a 'finished in' target/test.log` tells the times anew.
 slow=(
   "alignment 16"
+  "environment 74"
+  "lsl_crowd 29"
   "lslsink_peers 15"
   "lslsrc_limits 59"
   "lslsrc_peers 23"
