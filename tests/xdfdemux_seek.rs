@@ -6,9 +6,9 @@ mod lsl_support;
 mod player;
 mod xdf_support;
 
-use std::time::Duration;
 use gst::prelude::*;
 use player::*;
+use std::time::Duration;
 
 #[test]
 fn seeks_find_the_sample() {

@@ -147,8 +147,16 @@ impl EmotionMeta {
             valence: get(s, "valence")?,
             arousal: get(s, "arousal")?,
             // Results of earlier versions lack these.
-            valence_known: s.get_optional("valence-known").ok().flatten().unwrap_or(0.0),
-            arousal_known: s.get_optional("arousal-known").ok().flatten().unwrap_or(0.0),
+            valence_known: s
+                .get_optional("valence-known")
+                .ok()
+                .flatten()
+                .unwrap_or(0.0),
+            arousal_known: s
+                .get_optional("arousal-known")
+                .ok()
+                .flatten()
+                .unwrap_or(0.0),
             baseline_progress: s
                 .get_optional("baseline-progress")
                 .ok()

@@ -189,7 +189,8 @@ impl Words {
         };
         self.valence =
             (valence.known >= ENOUGH).then(|| Side::of(valence.value, middle, self.valence));
-        self.arousal = (arousal.known >= ENOUGH).then(|| Side::of(arousal.value, 0.0, self.arousal));
+        self.arousal =
+            (arousal.known >= ENOUGH).then(|| Side::of(arousal.value, 0.0, self.arousal));
         let p = |side: Side| match (evidence, side) {
             (Some([low, ..]), Side::Low) => low,
             (Some([_, mid, _]), Side::Middle) => mid,
@@ -219,12 +220,7 @@ impl Words {
 
     /// For bundles that name quadrants only: both axes are needed, and the confidence is twice
     /// the distance of the less certain one from one half, times how much has been seen.
-    fn quadrant<'a>(
-        &mut self,
-        labels: &'a Labels,
-        valence: Axis,
-        arousal: Axis,
-    ) -> (&'a str, f64) {
+    fn quadrant<'a>(&mut self, labels: &'a Labels, valence: Axis, arousal: Axis) -> (&'a str, f64) {
         let certain = |axis: Axis| 2.0 * (axis.value - 0.5).abs() * axis.known;
         let confidence = certain(valence).min(certain(arousal));
         match confidence > 0.0 {
