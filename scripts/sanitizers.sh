@@ -17,6 +17,6 @@ run() { # sanitizer, arguments of cargo test
 }
 run address "${pure[@]}"
 # GLib and GStreamer keep what they made once: 16 kB that count as a leak.
-ASAN_OPTIONS=detect_leaks=0 run address -p gst-common
+ASAN_OPTIONS=detect_leaks=0 run address -p gst-common -p gst-lsl
 # The standard library has to be built with it.
 run thread -Zbuild-std "${pure[@]}"
