@@ -71,6 +71,7 @@ impl Place {
         command
             .current_dir(root())
             .env("GST_PLUGIN_PATH", self.path())
+            .env("GSTMVP_MODELS", root().join("models"))
             .env("GST_REGISTRY", self.path().join("registry.bin"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -36,6 +36,10 @@ impl Home {
         command
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("GST_PLUGIN_PATH", self.directory.path())
+            .env(
+                "GSTMVP_MODELS",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/models"),
+            )
             .env("GST_REGISTRY", self.directory.path().join("registry.bin"))
             .env("G_DEBUG", "fatal-criticals");
         command

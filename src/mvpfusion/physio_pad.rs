@@ -102,29 +102,16 @@ impl MvpFusion {
         let (mut check, trace) = self
             .with_physio_pad(name, |physio| (physio.check.take(), physio.trace.clone()))
             .unwrap_or_default();
-        let sensor = self.sensor(name);
-        let mut sensor = sensor.as_deref().map(lock);
-        if let Some(sensor) = &mut sensor {
-            if buffer.flags().contains(gst::BufferFlags::DISCONT) {
-                sensor.cut();
-            }
-            for (i, value) in stream.samples(&map).enumerate().skip(skipped) {
-                let at = stream.sample_time(i as u64, count, duration) - offset;
-                sensor.push(start + of_film(at), value, |event| {
-                    if let Some(trace) = &trace {
-                        lock(trace).mark(match event {
-                            Event::Beat(beat) => beat.time,
-                            Event::Scr(response) => response.onset,
-                        });
-                    }
-                });
-            }
-        }
-        drop(sensor);
+        let cut = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        let timed = (stream.samples(&map).enumerate().skip(skipped)).map(|(i, value)| {
+            let at = stream.sample_time(i as u64, count, duration) - offset;
+            (start + of_film(at), value)
+        });
+        self.push_body(name, cut, timed, trace.as_deref());
         let mut said = Judged::default();
         if let Some(mut track) = inputs.signal(name) {
             let mut trace = trace.as_ref().map(|trace| lock(trace));
-            if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+            if cut {
                 gst::debug!(
                     CAT,
                     obj = pad,
@@ -154,6 +141,34 @@ impl MvpFusion {
         }
         self.align_samples(name, Some(newest));
         self.advance(pad, name, end)
+    }
+
+    /// Gives timed samples to the room that tells of the body. Beats and skin responses are
+    /// marked in the waveform.
+    fn push_body(
+        &self,
+        name: &str,
+        cut: bool,
+        samples: impl Iterator<Item = (u64, f64)>,
+        trace: Option<&Mutex<Trace>>,
+    ) {
+        let sensor = self.sensor(name);
+        let Some(mut sensor) = sensor.as_deref().map(lock) else {
+            return;
+        };
+        if cut {
+            sensor.cut();
+        }
+        for (at, value) in samples {
+            sensor.push(at, value, |event| {
+                if let Some(trace) = trace {
+                    lock(trace).mark(match event {
+                        Event::Beat(beat) => beat.time,
+                        Event::Scr(response) => response.onset,
+                    });
+                }
+            });
+        }
     }
 
     /// Samples that come during a seek are from before it. They are held until the seek's

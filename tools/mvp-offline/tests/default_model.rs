@@ -19,7 +19,7 @@ fn model() -> PathBuf {
 #[test]
 fn it_is_trained_and_small() {
     let bundle = Bundle::open(&model()).expect("models/default");
-    assert_eq!(bundle.title(), "mvp-default 1.0.0");
+    assert_eq!(bundle.title(), "mvp-default 2.0.0");
     let modalities: Vec<_> = bundle.modalities().collect();
     assert_eq!(modalities, ["video", "eda", "ppg", "ecg"]);
     let size: u64 = std::fs::read_dir(model())
