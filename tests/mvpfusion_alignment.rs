@@ -67,6 +67,8 @@ fn tells_nothing(run: &Run, at: &str) {
     assert_eq!(
         run.messages
             .iter()
+            // How good a sensor is, is told by itself.
+            .filter(|m| m.name() != "mvp-signal")
             .map(|m| m.to_string())
             .collect::<Vec<_>>(),
         Vec::<String>::new(),

@@ -138,8 +138,9 @@ def valence_of(evidence: Tensor) -> Tensor:
     """Logits [b, 3] of negative, neutral and positive -> the logit [b, 1] of the valence
     P(positive) + P(neutral) / 2."""
     half = evidence[:, 1:2] - math.log(2.0)
-    high = torch.logaddexp(evidence[:, 2:3], half)
-    return high - torch.logaddexp(evidence[:, 0:1], half)
+    # log(exp(a) + exp(half)) = half + softplus(a - half), which ONNX has.
+    high = functional.softplus(evidence[:, 2:3] - half)
+    return high - functional.softplus(evidence[:, 0:1] - half)
 
 
 class Fusion(nn.Module):

@@ -231,7 +231,9 @@ def shares(config: Config, heldout: Heldout) -> dict[str, dict[str, float]]:
             share = skill_of(heldout.alone[:, part]) / max(whole, 1e-6)
             share = round(float(np.clip(share, 0.0, 1.0)), 3)
             # What is not in the recordings, or says nothing, does not give the axis.
-            for name in sorted(names) if share > 0 and np.ptp(heldout.alone[:, part]) else ():
+            folds = np.unique(heldout.fold)
+            varies = any(np.ptp(heldout.alone[heldout.fold == f, part]) > 1e-6 for f in folds)
+            for name in sorted(names) if share > 0 and varies else ():
                 result[heldout.target][name] = share
     if heldout.face_label.size:
         result["valence"]["video"] = 1.0
@@ -332,13 +334,10 @@ def face_figures(heldout: Heldout, draws: int = 200, seed: int = 0) -> dict[str,
         classes, valence = calibration.nested_evidence(logits[:, 2:], label, fold)
         right = classes.argmax(1) == np.rint(2 * label)
 
-        def balanced(label: Any, right: Any) -> float:
-            return float(np.mean([right[label == c].mean() for c in np.unique(label)]))
-
-        estimate = metrics.bootstrap(label, right.astype(np.float64), person, balanced, draws, seed)
+        value, low, high = _balanced(label, right, person, draws, seed)
         result[name] = {
             "rows": int(label.size),
-            "balanced_accuracy": [estimate.value, estimate.low, estimate.high],
+            "balanced_accuracy": [value, low, high],
             "valence": {
                 word: [round(float(q), 4) for q in np.percentile(valence[label == c], (25, 50, 75))]
                 for c, word in ((0.0, "negative"), (0.5, "neutral"), (1.0, "positive"))
@@ -346,6 +345,27 @@ def face_figures(heldout: Heldout, draws: int = 200, seed: int = 0) -> dict[str,
             },
         }
     return result
+
+
+def _balanced(
+    label: Floats, right: npt.NDArray[np.bool_], person: npt.NDArray[Any], draws: int, seed: int
+) -> tuple[float, float, float]:
+    """The mean over classes of the share that is right, with the 95 % interval of a bootstrap
+    over people."""
+    names, who = np.unique(person, return_inverse=True)
+    _, place = np.unique(label, return_inverse=True)
+    shape = (names.size, int(place.max()) + 1)
+    count, hits = np.zeros(shape), np.zeros(shape)
+    np.add.at(count, (who.ravel(), place.ravel()), 1.0)
+    np.add.at(hits, (who.ravel(), place.ravel()), right.astype(np.float64))
+
+    def of(rows: npt.NDArray[np.int64]) -> float:
+        return float(np.mean(hits[rows].sum(0) / np.maximum(count[rows].sum(0), 1.0)))
+
+    random = np.random.default_rng(seed)
+    drawn = [of(random.integers(0, names.size, names.size)) for _ in range(draws)]
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return of(np.arange(names.size)), float(low), float(high)
 
 
 def face_table(figures: dict[str, Any]) -> str:
