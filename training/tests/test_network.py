@@ -58,7 +58,7 @@ def test_presets_are_of_the_size_they_say(preset: str) -> None:
     net = network(config)
     if preset == "default":
         assert net.parameters_count <= 3_000_000
-    assert ask(net, inputs(config.with_changes(), 1)).shape == (1, 2)
+    assert ask(net, inputs(config.with_changes(), 1)).shape == (1, 2 + len(config.outputs.classes))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -67,7 +67,7 @@ def test_each_way_to_fuse_sees_what_it_should(variant: str) -> None:
     net = network(config)
     x = inputs(config)
     answer = ask(net, x)
-    assert answer.shape == (3, 2) and torch.isfinite(answer).all()
+    assert answer.shape == (3, 2 + len(config.outputs.classes)) and torch.isfinite(answer).all()
     sees_video = not torch.allclose(answer, ask(net, changed(x, 0)), atol=1e-6)
     sees_body = not torch.allclose(answer, ask(net, changed(x, 1)), atol=1e-6)
     assert sees_video == (variant != "physiology")
@@ -152,7 +152,7 @@ def test_a_file_is_read_strictly(tmp_path: object) -> None:
         (text.replace("heads = ", "hats = "), "unknown field 'hats'"),
         (text.replace("epochs = ", "epochs = 'a' #"), "expected int"),
         (text.replace("[train]", "[training]"), r"table \[train\] is missing"),
-        (text.replace('["eda_phasic"]', '["emg"]'), "no .*signal.* is called 'emg'"),
+        (text.replace('channels = [["eda"]]', 'channels = [["emg"]]'), "no .*signal.* is called 'emg'"),
         (text + "\n[", "Invalid|Expected"),
     ):
         with pytest.raises(ConfigError, match=message):
