@@ -93,7 +93,7 @@ line="multifilesrc location=target/media/face/%05d.jpg loop=true num-buffers=$fr
 $body_line
 mvpfusion name=fusion model=models/default ! tee name=t
 t. ! queue ! emotionoverlay show=label+bars+coverage+traces+model+face+waiting
-  ! textoverlay text='$note' halignment=right valignment=top line-alignment=right xpad=10 ypad=10 font-desc='Sans 8' shaded-background=true
+  ! textoverlay text='$note' halignment=right valignment=bottom line-alignment=right xpad=10 ypad=10 font-desc='Sans 8' shaded-background=true
   ! videoconvert ! vp8enc deadline=1 cpu-used=-8 target-bitrate=1500000 keyframe-max-dist=$fps
   ! webmmux ! filesink location=$out/annotated.webm
 t. ! queue ! emotionserialize ! filesink buffer-mode=unbuffered location=$out/emotion.jsonl"

@@ -206,13 +206,17 @@ impl Conditioner {
     }
 
     /// Says that samples are missing before the next one: nothing is interpolated across the
-    /// gap, however short, and the filters begin anew.
+    /// gap, however short, and the filters begin anew. The detector of beats goes on across a gap
+    /// up to the longest that is interpolated: a sample or two are no beat, and it would need
+    /// seconds to learn the beats anew.
     pub fn cut(&mut self) {
-        self.carried = None;
-        if let Some(meter) = &mut self.meter {
-            meter.cut();
+        if self.derived.is_none() {
+            self.carried = None;
+            if let Some(meter) = &mut self.meter {
+                meter.cut();
+            }
+            self.restart_filter();
         }
-        self.restart_filter();
         self.resampler.cut();
     }
 
@@ -489,6 +493,39 @@ mod tests {
             .map(|p| (f64::from(p.value.expect("no gap")) - wave(p.k as f64 / 64.0 - 0.0113)).abs())
             .fold(0.0, f64::max);
         assert!(worst < 0.05, "{worst}");
+    }
+
+    #[test]
+    fn a_dropped_sample_does_not_stop_the_pulse() {
+        let rate = 250.0;
+        let heart = |t: f64| (-((t.rem_euclid(0.8) - 0.4) / 0.012).powi(2)).exp();
+        let derive = toml::from_str(
+            "type = \"pulse-rate\"\nmin = 40.0\nmax = 180.0\nspan = 10.0\nsignal = \"ecg\"",
+        );
+        let spec = SignalSpec {
+            filters: Vec::new(),
+            rate: 4.0,
+            derive: Some(derive.expect("a table")),
+            checks: CheckSpec {
+                flat: 1.0,
+                range: None,
+                min_quality: 0.0,
+            },
+            ..spec()
+        };
+        let mut c = Conditioner::new(spec, rate, None);
+        let times = |from: f64, to: f64| {
+            ((from * rate) as usize..(to * rate) as usize).map(move |i| i as f64 / rate)
+        };
+        feed(&mut c, times(0.0, 20.0), heart);
+        c.cut();
+        let after = feed(&mut c, times(20.0, 22.0).skip(1), heart);
+        let known = after.iter().filter(|p| p.value.is_some()).count();
+        assert!(known >= 7, "{known} of {}", after.len());
+        // Seconds that are missing are another matter: no rate is known across them.
+        c.cut();
+        let after = feed(&mut c, times(30.0, 31.0), heart);
+        assert!(after.iter().all(|p| p.value.is_none()), "{after:?}");
     }
 
     #[test]

@@ -318,7 +318,7 @@ impl Row {
         pen.colour(if sure { self.ink() } else { DIM }, 1.0);
         // A long label is drawn smaller; only where that is not enough it is cut.
         let full = pen.set_text(label, 1.0, true).max(0.1);
-        let size = (room / full).clamp(1.0, 1.65);
+        let size = (room / full).clamp(0.75, 1.65);
         pen.text(label, LEFT, mid, room, size, sure, Align::Left)
     }
 
