@@ -8,7 +8,10 @@ from summaries of the network's own inputs, for people whom the regression has n
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold
@@ -52,7 +55,7 @@ def summaries(prepared: Prepared, bodies: Bodies) -> Floats:
     return np.concatenate(columns)
 
 
-def probe(features: Floats, elapsed: Floats, people: np.ndarray, seed: int = 0) -> float:
+def probe(features: Floats, elapsed: Floats, people: npt.NDArray[Any], seed: int = 0) -> float:
     """R² of the time since the start, regressed from `features`, on people who were not in the
     regression: the better one of a linear and a boosted regression. Below 0: nothing."""
     groups = np.unique(people).size
