@@ -38,7 +38,7 @@
 //!         }
 //!     });
 //! }
-//! assert_eq!(responses, 5);
+//! assert_eq!(responses, 6);
 //! let features = eda.features(59_900_000_000);
 //! assert!(features.scl.is_some_and(|level| (level - 3.0).abs() < 0.2));
 //! assert_eq!(features.hr, None);
