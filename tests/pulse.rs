@@ -97,7 +97,7 @@ fn told(name: &str, rate: f64, samples: &[(f64, f64)]) -> Vec<(f64, Option<f64>)
     out
 }
 
-/// From `from` seconds on there is a rate at 88 of 100 points, and it is right at 95 of those.
+/// From `from` seconds on there is a rate at 80 of 100 points, and it is right at 95 of those.
 /// The quality of a slow wave with a high second peak is too low for seconds at a time.
 fn expect(what: &str, told: &[(f64, Option<f64>)], from: f64, bpm: f64) {
     let late: Vec<_> = told.iter().filter(|(t, _)| *t >= from).collect();
@@ -108,7 +108,7 @@ fn expect(what: &str, told: &[(f64, Option<f64>)], from: f64, bpm: f64) {
     let right = right.count() as f64 / rates.len().max(1) as f64;
     let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     assert!(
-        covered > 0.88 && right > 0.95,
+        covered > 0.8 && right > 0.95,
         "{what}: coverage {covered:.3}, right {right:.3}, mean {mean:.1} for {bpm}"
     );
 }
