@@ -81,7 +81,10 @@ fn heart(bpm: f64, waves: &[Wave], rate: f64, seconds: f64) -> Vec<(f64, f64)> {
 
 /// The rate at each grid point, by second.
 fn told(name: &str, rate: f64, samples: &[(f64, f64)]) -> Vec<(f64, Option<f64>)> {
-    let spec = spec(name);
+    let mut spec = spec(name);
+    // The detector alone: the quality of a made wave with a high second peak is low, and a
+    // bundle masks it.
+    spec.checks.min_quality = 0.0;
     let grid = spec.rate;
     let mut conditioner = Conditioner::new(spec, rate, None);
     let mut out = Vec::new();
@@ -97,8 +100,7 @@ fn told(name: &str, rate: f64, samples: &[(f64, f64)]) -> Vec<(f64, Option<f64>)
     out
 }
 
-/// From `from` seconds on there is a rate at 80 of 100 points, and it is right at 95 of those.
-/// The quality of a slow wave with a high second peak is too low for seconds at a time.
+/// From `from` seconds on there is a rate at 95 of 100 points, and it is right at 95 of those.
 fn expect(what: &str, told: &[(f64, Option<f64>)], from: f64, bpm: f64) {
     let late: Vec<_> = told.iter().filter(|(t, _)| *t >= from).collect();
     assert!(late.len() > 40, "{what}: {} points", late.len());
@@ -108,7 +110,7 @@ fn expect(what: &str, told: &[(f64, Option<f64>)], from: f64, bpm: f64) {
     let right = right.count() as f64 / rates.len().max(1) as f64;
     let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     assert!(
-        covered > 0.8 && right > 0.95,
+        covered > 0.95 && right > 0.95,
         "{what}: coverage {covered:.3}, right {right:.3}, mean {mean:.1} for {bpm}"
     );
 }
