@@ -472,3 +472,25 @@ fn a_flush_begins_anew() {
         "{newest:?}"
     );
 }
+
+#[test]
+fn a_jump_of_the_timestamps_is_one_step_and_not_a_flood() {
+    for properties in ["", "interval=1"] {
+        let (mut h, bus) = harness(properties, &caps("EDA", 8, ""));
+        for buffer in buffers(8, (0, 10), skin) {
+            h.push(buffer).expect("taken");
+        }
+        let before = elements(&bus, "mvp-physio").len();
+        // A sender's clock that goes a hundred years ahead.
+        let far = ClockTime::from_seconds(3_153_600_000);
+        for mut buffer in buffers(8, (10, 11), skin) {
+            let buf = buffer.get_mut().expect("own buffer");
+            let pts = buf.pts().expect("a time");
+            buf.set_pts(pts.checked_add(far));
+            h.push(buffer).expect("taken");
+        }
+        let after = elements(&bus, "mvp-physio").len();
+        assert!(before >= 2, "{properties}: {before}");
+        assert!((1..=1100).contains(&after), "{properties}: {after}");
+    }
+}

@@ -50,6 +50,8 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 });
 
 const DEFAULT_INTERVAL: ClockTime = ClockTime::SECOND;
+/// Intervals that one buffer or gap may span and that are each told of.
+const MOST_AT_ONCE: u64 = 100;
 
 #[derive(Debug, Clone)]
 struct Settings {
@@ -162,7 +164,11 @@ impl State {
         };
         // An interval of 0 is none.
         if let Some(begun) = end.checked_div(interval) {
-            let mut next = self.next.unwrap_or((begun + 1) * interval);
+            let mut next = self.next.unwrap_or(begun.saturating_add(1).saturating_mul(interval));
+            // Across a jump of the timestamps nothing was known: only its end is told of.
+            if end.saturating_sub(next) / interval > MOST_AT_ONCE {
+                next = begun * interval;
+            }
             while next <= end {
                 let features = known(next, reading);
                 // What is told at a time is what was known up to then.
@@ -171,7 +177,10 @@ impl State {
                     ..meta
                 };
                 news.features.extend(features.map(at));
-                next += interval;
+                next = next.saturating_add(interval);
+                if next == u64::MAX {
+                    break;
+                }
             }
             self.next = Some(next);
         }
@@ -338,7 +347,7 @@ impl PhysioFeatures {
             }
             gst::EventView::Gap(gap) => {
                 let (start, duration) = gap.get();
-                let end = start + duration.unwrap_or_default();
+                let end = start.saturating_add(duration.unwrap_or_default());
                 let interval = self.interval();
                 let news = {
                     let mut state = lock(&self.state);
