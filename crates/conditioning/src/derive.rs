@@ -88,7 +88,10 @@ impl Derived {
     /// known.
     pub(crate) fn step(&mut self, time: u64, value: f64) -> Option<f64> {
         let Self { detector, rate } = self;
-        detector.push(time, value, |beat| rate.beat(beat));
+        // The first sample after a gap brings no beat.
+        if detector.push(time, value, |beat| rate.beat(beat)) {
+            rate.cut();
+        }
         rate.rate(time)
     }
 }

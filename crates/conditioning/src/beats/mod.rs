@@ -102,20 +102,22 @@ impl BeatDetector {
     /// Takes the next raw sample, taken at `time_ns`, and calls `out` with the beats that are
     /// known through it. A sample that is not finite counts as missing, and one that is not
     /// newer than the one before is left out. After 0.15 s (or three periods) without a sample the
-    /// detector begins anew.
-    pub fn push(&mut self, time_ns: u64, value: f64, mut out: impl FnMut(Beat)) {
+    /// detector begins anew, and gives true: no interval leads across such a gap.
+    pub fn push(&mut self, time_ns: u64, value: f64, mut out: impl FnMut(Beat)) -> bool {
         let Self { front, judge } = self;
-        if front.begins_anew(time_ns, value) {
+        let anew = front.begins_anew(time_ns, value);
+        if anew {
             judge.cut();
         }
         front.push(time_ns, value, |wave| match wave {
             Some(wave) => judge.take(wave, &mut out),
             None => judge.cut(),
         });
+        anew
     }
 
-    /// Says that samples are missing before the next one: everything that was learned is
-    /// forgotten, since the sensor may have been moved.
+    /// Says that samples are missing before the next one: what was learned of the heights is
+    /// forgotten, since the sensor may have been moved. The polarity of a PPG is kept.
     pub fn cut(&mut self) {
         self.front.cut();
         self.judge.cut();

@@ -18,8 +18,8 @@
 //! | `scl` | EDA | µS | now | 5 s |
 //! | `scr-rate` | EDA | responses per minute | 60 s | 54 s |
 //!
-//! `docs/features.md` has the definitions with their sources. All of it is causal, needs bounded
-//! memory, and allocates nothing after the first samples.
+//! `docs/features.md` has the definitions with their sources. All of it is causal and needs
+//! bounded memory.
 //!
 //! ```
 //! use conditioning::features::{Event, Physiology};

@@ -4,7 +4,7 @@
 use super::intervals::Intervals;
 use super::respiration::Respiration;
 use super::skin::Skin;
-use super::variability::Variability;
+use super::variability::{SILENT, Variability};
 use super::{Event, Features, Heartbeat, USABLE};
 use crate::quality::{QualityMeter, SignalKind};
 use crate::{Beat, BeatDetector, HeartRate, HeartSignal};
@@ -24,6 +24,8 @@ struct Heart {
     intervals: Intervals,
     variability: Variability,
     respiration: Respiration,
+    /// Time (ns) of the newest beat.
+    newest: Option<u64>,
 }
 
 impl Heart {
@@ -34,6 +36,7 @@ impl Heart {
             intervals: Intervals::new(),
             variability: Variability::new(),
             respiration: Respiration::new(),
+            newest: None,
         }
     }
 
@@ -50,9 +53,11 @@ impl Heart {
             rate,
             intervals,
             respiration,
+            newest,
             ..
         } = self;
-        detector.push(time, value, |beat: Beat| {
+        let anew = detector.push(time, value, |beat: Beat| {
+            *newest = Some(beat.time);
             let confidence = if bad { 0.0 } else { beat.confidence };
             rate.beat(Beat { confidence, ..beat });
             respiration.beat(beat.time);
@@ -64,17 +69,27 @@ impl Heart {
                 normal: interval.is_some_and(|i| i.normal),
             }));
         });
+        if anew {
+            rate.cut();
+            intervals.cut();
+            respiration.cut();
+        }
         respiration.push(time, value);
     }
 
     fn fill(&mut self, now: u64, features: &mut Features) {
-        features.hr = self.rate.rate(now);
         let values = self.variability.values(&self.intervals, now);
         features.rmssd = values.rmssd;
         features.sdnn = values.sdnn;
         features.pnn50 = values.pnn50;
         features.lf_hf = values.lf_hf;
-        features.respiration_rate = self.respiration.rate(&self.intervals, now);
+        let beats = self
+            .newest
+            .is_some_and(|t| now.saturating_sub(t) as f64 <= SILENT * 1e9);
+        if beats {
+            features.hr = self.rate.rate(now);
+            features.respiration_rate = self.respiration.rate(&self.intervals, now);
+        }
     }
 }
 
@@ -258,6 +273,35 @@ mod tests {
             assert!(f.quality > Some(0.6), "{f:?}");
             assert_eq!((f.scl, f.scr_rate), (None, None));
         }
+    }
+
+    #[test]
+    fn no_interval_leads_across_a_jump_of_the_timestamps() {
+        let mut heart = Physiology::new(SignalKind::Ecg, 250.0, None);
+        let mut beats: Vec<Heartbeat> = Vec::new();
+        for i in 0..250 * 40u64 {
+            let t = i as f64 / 250.0;
+            // Nothing says that samples are missing.
+            let time = i * 4_000_000 + if i < 250 * 20 { 0 } else { 200_000_000_000_000 };
+            heart.push(time, ecg(t % 0.8), |event| {
+                if let Event::Beat(beat) = event {
+                    beats.push(beat);
+                }
+            });
+        }
+        let longest = beats.iter().filter_map(|b| b.interval).fold(0.0, f64::max);
+        assert!(beats.len() > 30 && longest < 1.5, "{longest}");
+    }
+
+    #[test]
+    fn the_level_follows_a_long_rise() {
+        let mut skin = Physiology::new(SignalKind::Eda, 8.0, None);
+        for i in 0..8 * 240u64 {
+            let t = i as f64 / 8.0;
+            skin.push(i * 125_000_000, 2.0 + 0.02 * t, |_| ());
+        }
+        let level = skin.features(240_000_000_000).scl.expect("a level");
+        assert!((6.3..=6.8).contains(&level), "{level}");
     }
 
     #[test]

@@ -244,7 +244,13 @@ impl Skin {
             }
             Course::Level => Course::Level,
         };
-        if self.course == Course::Level {
+        // A rise that is too long for a response is one of the level.
+        let drifts = match self.course {
+            Course::Level => true,
+            Course::Rising { onset, .. } => onset.seconds_to(now) > LONGEST_RISE,
+            Course::Falling { .. } => false,
+        };
+        if drifts {
             self.level += (now.value - self.level) * (1.0 - (-passed / FOLLOW).exp());
         }
         self.level = self.level.min(now.value);

@@ -52,12 +52,12 @@ pub enum SignalKind {
 }
 
 impl SignalKind {
-    /// The kind of the modality `name` of a bundle: `ecg`, `ppg` or `bvp`, `eda` or `gsr`.
+    /// The kind of the modality `name` of a bundle: `ecg`, `ppg` or `eda`.
     pub fn of(name: &str) -> Self {
         match name {
             "ecg" => Self::Ecg,
-            "ppg" | "bvp" => Self::Ppg,
-            "eda" | "gsr" => Self::Eda,
+            "ppg" => Self::Ppg,
+            "eda" => Self::Eda,
             _ => Self::Other,
         }
     }
@@ -274,6 +274,9 @@ impl QualityMeter {
         self.clear();
         self.last = None;
         self.lost_since = None;
+        self.watch = ContactWatch::of(self.kind);
+        self.contact = Contact::Good;
+        self.due = 0;
         self.latest = Reading::UNKNOWN;
     }
 
