@@ -327,8 +327,10 @@ pub(super) struct Placed {
     count: u64,
     duration: Option<u64>,
     /// Running time of the first sample that is taken, and its time from the buffer's start, ns.
-    start: u64,
+    pub(super) start: u64,
     offset: u64,
+    /// Seconds of the film for each second of the timestamps (`common::at_rate_1`).
+    applied: f64,
     /// Running time of the buffer's end, ns.
     pub(super) end: u64,
 }
@@ -337,8 +339,25 @@ impl Placed {
     /// Running time (ns) of each sample that is taken.
     pub(super) fn times(self, stream: &Stream) -> impl Iterator<Item = u64> {
         (self.skipped as u64..self.count).map(move |i| {
-            self.start + stream.sample_time(i, self.count, self.duration) - self.offset
+            let time = stream.sample_time(i, self.count, self.duration);
+            self.after(time)
         })
+    }
+
+    /// Running time (ns) of the last sample.
+    pub(super) fn newest(&self, stream: &Stream) -> u64 {
+        let last = self.count.saturating_sub(1);
+        self.after(stream.sample_time(last, self.count, self.duration))
+    }
+
+    /// Running time of what is `time` (ns) after the beginning of the buffer.
+    fn after(&self, time: u64) -> u64 {
+        let passed = time.saturating_sub(self.offset);
+        let passed = match self.applied {
+            1.0 => passed,
+            applied => (passed as f64 * applied).round() as u64,
+        };
+        self.start.saturating_add(passed)
     }
 }
 
@@ -359,14 +378,17 @@ impl Stream {
         })?;
         let offset = self.sample_time(skipped, count, duration);
         let length = duration.unwrap_or_else(|| self.sample_time(count, count, None));
-        Some(Placed {
+        let mut placed = Placed {
             skipped: skipped as usize,
             count,
             duration,
             start,
             offset,
-            end: start + length.saturating_sub(offset),
-        })
+            applied: 1.0 / segment.rate().abs(),
+            end: 0,
+        };
+        placed.end = placed.after(length);
+        Some(placed)
     }
 }
 

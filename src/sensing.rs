@@ -14,6 +14,8 @@ const GOOD: f64 = 0.6;
 const LASTING: u64 = 1_000_000_000;
 /// The same of another reason for a sensor that is bad already.
 const OTHER_REASON: u64 = 2_000_000_000;
+/// A sample that is so much (ns) before the newest one begins a new time line.
+const STEP_BACK: u64 = 1_000_000_000;
 /// Features that are older than this (ns) are of a sensor that sends nothing.
 const SILENT: u64 = 3_000_000_000;
 
@@ -119,6 +121,8 @@ pub(crate) struct Sensor {
     rate: f64,
     full_scale: Option<[f64; 2]>,
     log: FeatureLog,
+    /// Time (ns) of the newest sample.
+    newest: u64,
     /// What was said last: whether it is good, and if not, why.
     said: Option<(bool, Option<Reason>)>,
     /// What is to be said if it lasts, and since when (ns).
@@ -139,6 +143,7 @@ impl Sensor {
             rate,
             full_scale,
             log: fresh_log(modality, rate, full_scale),
+            newest: 0,
             said: None,
             changing: None,
         }
@@ -152,7 +157,14 @@ impl Sensor {
     /// Forgets all samples, as after a seek; what was said of the signal still holds.
     pub(crate) fn flush(&mut self) {
         self.log = fresh_log(&self.modality, self.rate, self.full_scale);
+        self.newest = 0;
         self.changing = None;
+    }
+
+    /// Whether samples at `time` come after the timestamps have gone back: by one that was ahead,
+    /// or with a new time line. Then [`Sensor::push`] begins anew.
+    pub(crate) fn steps_back(&self, time: u64) -> bool {
+        time.saturating_add(STEP_BACK) < self.newest
     }
 
     /// Samples are missing before the next one.
@@ -161,6 +173,10 @@ impl Sensor {
     }
 
     pub(crate) fn push(&mut self, time: u64, value: f64, out: impl FnMut(Event)) {
+        if self.steps_back(time) {
+            self.flush();
+        }
+        self.newest = self.newest.max(time);
         self.log.push(time, value, out);
     }
 
@@ -187,8 +203,8 @@ impl Sensor {
     pub(crate) fn verdict(&mut self, features: &Features) -> Option<Signal> {
         let quality = features.quality?;
         let good = match self.said {
-            Some((true, _)) => quality >= BAD,
-            _ => quality >= GOOD,
+            Some((false, _)) => quality >= GOOD,
+            _ => quality >= BAD,
         };
         let reason = features.reason.filter(|_| !good);
         let lasting = match self.said {

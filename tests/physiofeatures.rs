@@ -473,6 +473,77 @@ fn a_flush_begins_anew() {
     );
 }
 
+/// One buffer an hour ahead, then on as before: the sensor is not silent for an hour.
+#[test]
+fn a_stray_buffer_costs_seconds_and_is_told() {
+    let (mut h, bus) = harness("", &caps("EDA", 20, ""));
+    for (n, mut buffer) in buffers(20, (0, 30), skin).enumerate() {
+        if n == 100 {
+            let buf = buffer.get_mut().expect("own buffer");
+            let pts = buf.pts().expect("a time");
+            buf.set_pts(pts + ClockTime::from_seconds(3600));
+        }
+        h.push(buffer).expect("taken");
+    }
+    let warnings: Vec<_> = std::iter::from_fn(|| bus.pop())
+        .filter_map(|m| match m.view() {
+            gst::MessageView::Warning(w) => Some(w.error().to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("went back by 360"), "{warnings:?}");
+    let mut newest = None;
+    while let Some(buffer) = h.try_pull() {
+        newest = Some(buffer);
+    }
+    let meta = PhysioMeta::from_buffer(&newest.expect("buffers")).expect("metadata");
+    assert!(meta.time > ClockTime::from_seconds(28), "{meta:?}");
+    assert!(
+        meta.scl.is_some_and(|l| (2.5..4.0).contains(&l)),
+        "{meta:?}"
+    );
+}
+
+/// ECG first, then EDA: the channels of `features` change with it.
+#[test]
+fn another_sensor_on_the_line_gives_other_channels() {
+    init();
+    let pipeline = gst::parse::launch(
+        "appsrc name=in format=time ! physiofeatures name=p ! fakesink sync=false async=false \
+         p.features ! queue ! appsink name=out sync=false async=false",
+    )
+    .expect("a pipeline");
+    let pipeline = pipeline.downcast::<gst::Pipeline>().expect("a pipeline");
+    let source = pipeline.by_name("in").expect("in");
+    let source = source.downcast::<gst_app::AppSrc>().expect("appsrc");
+    pipeline.set_state(gst::State::Playing).expect("plays");
+    for (kind, rate, from) in [("ECG", 128, 0), ("EDA", 8, 5)] {
+        let caps: gst::Caps = caps(kind, rate, "").parse().expect("caps");
+        source.set_caps(Some(&caps));
+        let wave = if kind == "ECG" { ecg } else { skin };
+        for buffer in buffers(rate as u64, (from, from + 5), wave) {
+            source.push_buffer(buffer).expect("taken");
+        }
+    }
+    source.end_of_stream().expect("ends");
+    let sink = pipeline.by_name("out").expect("out");
+    let sink = sink.downcast::<gst_app::AppSink>().expect("appsink");
+    let mut sizes = Vec::new();
+    while let Some(sample) = sink.try_pull_sample(ClockTime::from_seconds(10)) {
+        let caps = sample.caps().expect("caps");
+        let channels = caps
+            .structure(0)
+            .and_then(|s| s.get::<i32>("channels").ok());
+        let size = sample.buffer().expect("a buffer").size();
+        assert_eq!(size, 8 * channels.expect("channels") as usize, "{caps}");
+        sizes.push(size);
+    }
+    pipeline.set_state(gst::State::Null).expect("null");
+    sizes.dedup();
+    assert_eq!(sizes.len(), 2, "{sizes:?}");
+}
+
 #[test]
 fn a_jump_of_the_timestamps_is_one_step_and_not_a_flood() {
     for properties in ["", "interval=1"] {

@@ -12,7 +12,7 @@
  * wait for the physiology of their window, and results are the same on every run.
  *
  * A seek is sent to every linked sink pad, so that video and physiology stay in sync.
- * With physiology linked it must flush, be in time format and at rate 1; it is made
+ * With physiology linked it must flush, be in time format and at a rate above 0; it is made
  * accurate.
  *
  * ## Example
@@ -87,8 +87,8 @@ impl Default for Settings {
     }
 }
 
-/// Lock order: `settings`, then `state`, then what the worker locks; none is held while
-/// pushing, posting or holding one of the [`Inputs`]' tracks.
+/// Locks as docs/architecture.md says: none is held while pushing, posting or holding one of the
+/// [`Inputs`]' tracks.
 pub struct MvpFusion {
     pub(super) sinkpad: gst::Pad,
     pub(super) srcpad: gst::Pad,

@@ -7,13 +7,16 @@ use super::state::{PhysioPad, State, at_rate_1, place_of};
 use super::values::{Judged, judged};
 use crate::common;
 use crate::physio::{self, Refusal, Stream};
-use conditioning::Trace;
 use conditioning::features::Event;
+use conditioning::{Beat, Trace};
 use gst::ClockTime;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_common::lock;
 use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Conductance, µS, that no skin has: the quality of the sensor says "out-of-range".
+const OUT_OF_RANGE: f64 = 1e6;
 
 /// The element and pad that `pad` is linked to.
 fn peer_name(pad: &gst::Pad) -> String {
@@ -32,8 +35,7 @@ impl MvpFusion {
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::log!(CAT, obj = pad, "{buffer:?}");
-        let duration = buffer.duration().map(ClockTime::nseconds);
-        let (start, skipped, stream, inputs, applied) = {
+        let (placed, stream, inputs) = {
             let mut state = self.await_flush(name)?;
             let inputs = state.inputs.clone();
             let eos = state.video_eos;
@@ -59,26 +61,11 @@ impl MvpFusion {
             }
             let stream = physio.stream.clone().ok_or(gst::FlowError::NotNegotiated)?;
             let segment = physio.segment.as_ref().ok_or(gst::FlowError::Error)?;
-            let count = (buffer.size() / stream.stride()) as u64;
-            physio.samples += count;
-            // Samples from before the segment are left out, later ones of the same buffer
-            // are not.
-            let first = |begin: ClockTime| {
-                let after = |i| ClockTime::from_nseconds(stream.sample_time(i, count, duration));
-                let mut times = (0..count).map(|i| begin.checked_add(after(i))).enumerate();
-                times.find_map(|(i, t)| Some((segment.to_running_time(t?)?, i)))
-            };
-            let (start, skipped) = buffer.pts().and_then(first).unzip();
-            // Timestamps that count fewer seconds than pass, as in `at_rate_1`.
-            let applied = 1.0 / segment.rate().abs();
-            (start, skipped.unwrap_or(0), stream, inputs, applied)
-        };
-        let of_film = |t: u64| match applied {
-            1.0 => t,
-            applied => (t as f64 * applied).round() as u64,
+            physio.samples += (buffer.size() / stream.stride()) as u64;
+            (stream.place(&buffer, segment), stream, inputs)
         };
         // Samples without a timestamp and samples outside the segment have no running time.
-        let (Some(start), Some(inputs)) = (start.map(ClockTime::nseconds), inputs) else {
+        let (Some(placed), Some(inputs)) = (placed, inputs) else {
             gst::debug!(
                 CAT,
                 obj = pad,
@@ -89,58 +76,53 @@ impl MvpFusion {
         };
         // Hold back before the samples are read: after a long gap they would replace the
         // window that is still needed.
-        self.advance(pad, name, start)?;
+        self.advance(pad, name, placed.start)?;
         let map = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
-        let samples = stream.samples(&map);
-        let count = samples.len() as u64;
-        // Time from the buffer's start to the first sample that is taken.
-        let offset = stream.sample_time(skipped as u64, count, duration);
-        let length = duration.unwrap_or_else(|| stream.sample_time(count, count, None));
-        let end = start + of_film(length.saturating_sub(offset));
-        let newest = stream.sample_time(count.saturating_sub(1), count, duration);
-        let newest = start + of_film(newest.saturating_sub(offset));
+        let timed = || {
+            let values = stream.samples(&map).skip(placed.skipped);
+            placed.times(&stream).zip(values)
+        };
         let (mut check, trace) = self
             .with_physio_pad(name, |physio| (physio.check.take(), physio.trace.clone()))
             .unwrap_or_default();
         let cut = buffer.flags().contains(gst::BufferFlags::DISCONT);
-        let timed = (stream.samples(&map).enumerate().skip(skipped)).map(|(i, value)| {
-            let at = stream.sample_time(i as u64, count, duration) - offset;
-            (start + of_film(at), value)
-        });
-        self.push_body(name, cut, timed, trace.as_deref());
         let mut said = Judged::default();
+        let mut samples: Vec<(u64, f64)> = timed().collect();
         if let Some(mut track) = inputs.signal(name) {
-            let mut trace = trace.as_ref().map(|trace| lock(trace));
+            let mut waveform = trace.as_ref().map(|trace| lock(trace));
             if cut {
                 gst::debug!(
                     CAT,
                     obj = pad,
                     "DISCONT: samples are missing before {}",
-                    ClockTime::from_nseconds(start)
+                    ClockTime::from_nseconds(placed.start)
                 );
                 track.cut();
-                if let Some(trace) = &mut trace {
-                    trace.cut();
+                if let Some(waveform) = &mut waveform {
+                    waveform.cut();
                 }
             }
             let range = track.spec().checks.range;
-            for (i, value) in samples.enumerate().skip(skipped) {
-                let at = stream.sample_time(i as u64, count, duration) - offset;
-                let at = start + of_film(at);
-                let value = judged(check.as_mut(), range, at, value, &mut said);
-                track.push(at, value);
-                if let Some(trace) = &mut trace {
-                    trace.push(at, value);
+            for (at, value) in &mut samples {
+                let fits = judged(check.as_mut(), range, *at, *value, &mut said);
+                track.push(*at, fits);
+                if let Some(waveform) = &mut waveform {
+                    waveform.push(*at, fits);
+                }
+                if value.is_finite() && !fits.is_finite() {
+                    // What cannot be in the signal's unit tells nothing of the body.
+                    *value = OUT_OF_RANGE;
                 }
             }
         }
+        self.push_body(name, cut, samples.into_iter(), trace.as_deref());
         if let Some(check) = check {
             let limits = check.limits();
             self.with_physio_pad(name, |physio| physio.check = Some(check));
             self.tell_judged(pad, name, &stream, limits, said);
         }
-        self.align_samples(name, Some(newest));
-        self.advance(pad, name, end)
+        self.align_samples(name, Some(placed.newest(&stream)));
+        self.advance(pad, name, placed.end)
     }
 
     /// Gives timed samples to the room that tells of the body. Beats and skin responses are
@@ -162,10 +144,11 @@ impl MvpFusion {
         for (at, value) in samples {
             sensor.push(at, value, |event| {
                 if let Some(trace) = trace {
-                    lock(trace).mark(match event {
-                        Event::Beat(beat) => beat.time,
-                        Event::Scr(response) => response.onset,
-                    });
+                    match event {
+                        Event::Beat(beat) if beat.confidence < Beat::SURE => {}
+                        Event::Beat(beat) => lock(trace).mark(beat.time),
+                        Event::Scr(response) => lock(trace).mark(response.onset),
+                    }
                 }
             });
         }

@@ -108,6 +108,8 @@ struct News {
     modality: &'static str,
     /// Running time up to which everything is told.
     end: u64,
+    /// The timestamps went back by so much (ns).
+    back: Option<u64>,
 }
 
 pub struct PhysioFeatures {
@@ -138,15 +140,22 @@ impl State {
             reading.sensor.cut();
         }
         let samples = reading.stream.samples(&map);
+        let back = reading.sensor.steps_back(placed.end);
+        let back = back.then(|| self.next.unwrap_or(0).saturating_sub(placed.end));
+        if back.is_some() {
+            self.next = None;
+        }
         for (time, value) in placed
             .times(&reading.stream)
             .zip(samples.skip(placed.skipped))
         {
             reading.sensor.push(time, value, |event| events.push(event));
         }
-        Ok(self
-            .reach(placed.end, interval)
-            .map(|news| News { events, ..news }))
+        Ok(self.reach(placed.end, interval).map(|news| News {
+            events,
+            back,
+            ..news
+        }))
     }
 
     /// All samples before `end` have come.
@@ -164,7 +173,9 @@ impl State {
         };
         // An interval of 0 is none.
         if let Some(begun) = end.checked_div(interval) {
-            let mut next = self.next.unwrap_or(begun.saturating_add(1).saturating_mul(interval));
+            let mut next = self
+                .next
+                .unwrap_or(begun.saturating_add(1).saturating_mul(interval));
             // Across a jump of the timestamps nothing was known: only its end is told of.
             if end.saturating_sub(next) / interval > MOST_AT_ONCE {
                 next = begun * interval;
@@ -241,6 +252,18 @@ impl PhysioFeatures {
             // An element without a bus posts to nobody.
             let _ = obj.post_message(message);
         };
+        if let Some(back) = news.back {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Format,
+                (
+                    "the timestamps of the {} went back by {:.1} s: what was known is forgotten. \
+                     Look at the clock of the sender, and at the element that stamps its samples",
+                    news.modality,
+                    back as f64 / 1e9
+                )
+            );
+        }
         if let Some(signal) = &news.signal {
             gst::info!(CAT, imp = self, "{signal}");
             post(signal.to_structure());
@@ -328,6 +351,7 @@ impl PhysioFeatures {
                     group: e.group_id(),
                     ..State::default()
                 };
+                self.restart_outputs();
             }
             gst::EventView::Caps(e) if !self.read_caps(e.caps()) => return false,
             gst::EventView::Segment(e) => {
@@ -377,7 +401,7 @@ impl PhysioFeatures {
                 // A pad that nothing was sent to has to begin before it ends.
                 let modality = lock(&self.state).reading.as_ref().map(|r| r.modality);
                 for name in [FEATURES, EVENTS] {
-                    let _ = self.push_to(name, modality.unwrap_or("ecg"), Vec::new(), 0);
+                    let _ = self.output(name, modality.unwrap_or("ecg"), 0);
                 }
                 self.event_to_outputs(&event);
             }
@@ -420,8 +444,23 @@ impl PhysioFeatures {
         Ok((modality, stream))
     }
 
+    /// The request pads begin anew with the next thing that they get.
+    fn restart_outputs(&self) {
+        for output in lock(&self.outputs).values_mut() {
+            output.start_due = true;
+            output.segment_due = true;
+        }
+    }
+
     fn read_caps(&self, caps: &gst::CapsRef) -> bool {
         let understood = self.understand(caps);
+        let before = lock(&self.state).reading.as_ref().map(|r| r.modality);
+        if let (Some(before), Ok((modality, _))) = (before, &understood)
+            && before != *modality
+        {
+            // The channels of `features` are others.
+            self.restart_outputs();
+        }
         let mut state = lock(&self.state);
         match understood {
             Ok((modality, stream)) => {
