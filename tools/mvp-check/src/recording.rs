@@ -22,8 +22,6 @@ const BLOCK: usize = 256 << 10;
 const TOLD: usize = 20;
 /// From so many seconds of clock offsets a drift is told.
 const DRIFT_SPAN: f64 = 10.0;
-/// Streams that lie so far apart, seconds, are not of one session.
-const APART: f64 = 60.0;
 /// A median of distances times this is a standard deviation, if they are Gaussian.
 const DEVIATION: f64 = 1.4826;
 
@@ -345,14 +343,9 @@ fn watch(
 /// Looks for streams that no other lies beside in time.
 fn compare(streams: &mut [Stream]) {
     let ranges: Vec<Option<(f64, f64)>> = streams.iter().map(|s| s.range).collect();
-    for (i, stream) in streams.iter_mut().enumerate() {
-        let Some((from, to)) = stream.range else {
-            continue;
-        };
-        let others = ranges.iter().enumerate().filter(|(j, _)| *j != i);
-        let apart = others.filter_map(|(_, r)| r.map(|(a, b)| (a - to).max(from - b)));
-        let nearest = apart.fold(f64::INFINITY, f64::min);
-        if nearest.is_finite() && nearest > APART {
+    for (stream, far) in streams.iter_mut().zip(xdf::apart(&ranges)) {
+        if let Some(far) = far {
+            let nearest = far.abs();
             stream.faults.push(fault(
                 Verdict::Bad,
                 "alone",

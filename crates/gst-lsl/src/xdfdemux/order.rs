@@ -24,6 +24,9 @@ const EVENT_LATE: f64 = 15.0;
 /// clock and the file is in the order of time.
 const NEAR: f64 = 60.0;
 
+/// New clocks of a stream each of which is fitted at once.
+const MOST_RESETS: usize = 100;
+
 /// Samples as they were read.
 struct Chunk {
     /// Number of the first sample.
@@ -43,6 +46,9 @@ pub(super) struct Queue {
     unexamined: Vec<f64>,
     begun: bool,
     offsets: Vec<Offset>,
+    /// How many of them the last fit took, and how many began a new clock.
+    fitted: usize,
+    resets: usize,
     causal: Causal,
     /// Offsets that were read after so many samples, and may be of another clock than those.
     due: VecDeque<(u64, Offset)>,
@@ -95,6 +101,8 @@ impl Queue {
             unexamined: Vec::new(),
             begun: false,
             offsets: Vec::new(),
+            fitted: 0,
+            resets: 0,
             causal: Causal::default(),
             due: VecDeque::new(),
             placer: Placer::new(examined.clone()),
@@ -178,7 +186,14 @@ impl Queue {
             .last()
             .is_none_or(|last| offset.time >= last.time && (offset.value - last.value).abs() < 1.0);
         self.offsets.push(offset);
-        self.examiner.learn(Corrector::new(&self.offsets), span);
+        self.resets += usize::from(!goes_on);
+        // A fit looks at all offsets: the more there are, the fewer fits, or a file of offsets
+        // alone would take for ever.
+        let new = self.offsets.len() - self.fitted;
+        if new * 20 >= self.fitted || !goes_on && self.resets <= MOST_RESETS {
+            self.fitted = self.offsets.len();
+            self.examiner.learn(Corrector::new(&self.offsets), span);
+        }
         self.begun = true;
         self.examine();
         self.examiner.mark(offset, true);

@@ -55,6 +55,7 @@ impl XdfDemux {
         session.parser.finish();
         self.process(session)?;
         self.pass_on(session, true)?;
+        self.check_choices(session)?;
         self.let_go(session)
     }
 
@@ -251,7 +252,13 @@ impl XdfDemux {
             imp = self,
             "time zero is {origin:.6} s on the recorder's clock"
         );
-        self.check_choices(session)?;
+        if let Err(e) = self.chosen(session) {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Settings,
+                ("so far {e}. Streams may still come; at the end of the recording this is an error")
+            );
+        }
         session.origin = Some(origin);
         self.obj().no_more_pads();
         Ok(())
@@ -276,9 +283,14 @@ impl XdfDemux {
     }
 
     /// All streams are known: whether each has the channels that were chosen.
-    pub(super) fn check_choices(&self, session: &Session) -> Result<(), gst::FlowError> {
+    fn chosen(&self, session: &Session) -> Result<(), String> {
         let streams = session.streams.iter().map(Stream::description);
-        session.choices.check(streams).map_err(|e| {
+        session.choices.check(streams)
+    }
+
+    /// Once all streams are known: whether each entry of `channels` has one.
+    pub(super) fn check_choices(&self, session: &Session) -> Result<(), gst::FlowError> {
+        self.chosen(session).map_err(|e| {
             gst::element_imp_error!(self, gst::LibraryError::Settings, ("{e}"));
             gst::FlowError::Error
         })
