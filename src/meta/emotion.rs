@@ -161,7 +161,7 @@ impl EmotionMeta {
                 .get_optional("baseline-progress")
                 .ok()
                 .flatten()
-                .unwrap_or(1.0),
+                .unwrap_or(0.0),
             valence_now: s.get_optional("valence-now").ok().flatten(),
             label: get(s, "label")?,
             confidence: get(s, "confidence")?,

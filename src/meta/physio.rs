@@ -159,8 +159,12 @@ impl PhysioMeta {
     /// Adds what `other`, of another sensor, knows and this one does not.
     pub fn add(&mut self, other: &Self) {
         self.time = self.time.max(other.time);
+        // The fields of a heart, and those of skin, are of one sensor each.
+        let heart = self.hr.is_some() || self.rmssd.is_some() || self.sdnn.is_some();
+        let skin = self.scl.is_some() || self.scr_rate.is_some();
         for (name, value) in other.values() {
-            if let Some(slot) = self.slot(name).filter(|s| s.is_none()) {
+            let taken = if name.starts_with("sc") { skin } else { heart };
+            if let Some(slot) = self.slot(name).filter(|s| s.is_none() && !taken) {
                 *slot = value;
             }
         }

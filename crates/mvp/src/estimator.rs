@@ -350,6 +350,9 @@ impl Estimator {
             );
             (answer.label, answer.confidence) = (label.to_string(), confidence);
             answer.valence_now = self.now()?;
+        } else {
+            // The next word does not hold on to one of before.
+            self.words = Words::default();
         }
         answer.modalities = std::iter::once(survey.face).chain(survey.body).collect();
         answer.took = begun.elapsed();

@@ -62,8 +62,13 @@ impl Body {
         self.sensors.iter().find(|s| s.name == name)?.quality
     }
 
-    /// Which of the modalities `names` the heart rate stands beside: the better one.
+    /// Which of the modalities `names` the heart rate stands beside: that which it is of
+    /// (`PhysioMeta::of_sensors`), the ECG while it is usable.
     fn heart<'a>(&self, names: &[&'a str]) -> Option<&'a str> {
+        let usable = |name: &str| self.quality(name).unwrap_or(POOR) >= POOR;
+        if let Some(ecg) = names.iter().find(|n| **n == "ecg" && usable(n)) {
+            return Some(ecg);
+        }
         let mut best: Option<(&str, f64)> = None;
         for name in names.iter().filter(|n| ["ecg", "ppg"].contains(n)) {
             let quality = self.quality(name).unwrap_or(POOR);

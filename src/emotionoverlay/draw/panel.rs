@@ -157,8 +157,12 @@ impl Panel {
             });
         }
         if rows.bars {
-            parts.push(Part::Bar(Axis::Valence, percent(meta.valence)));
-            parts.push(Part::Bar(Axis::Arousal, percent(meta.arousal)));
+            // Of an axis that was not seen the network gives what is usual, which is no answer.
+            let seen = |value: f64, known: f64| percent(value).filter(|_| known > 0.0);
+            let valence = seen(meta.valence, meta.valence_known);
+            let arousal = seen(meta.arousal, meta.arousal_known);
+            parts.push(Part::Bar(Axis::Valence, valence));
+            parts.push(Part::Bar(Axis::Arousal, arousal));
             parts.push(Part::Space);
         }
         if rows.coverage && !meta.modalities.is_empty() {
