@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ -f target/env.sh ] || scripts/setup.sh
 . target/env.sh
 host=$(rustc -vV | sed -n 's/^host: //p')
-pure=(-p xdf -p timing -p stream-info -p onnx -p lsl -p conditioning -p mvp -p host)
+pure=(-p xdf -p timing -p stream-info -p onnx -p lsl -p conditioning)
 export CARGO_INCREMENTAL=0
 run() { # sanitizer, arguments of cargo test
   local sanitizer=$1

@@ -49,7 +49,7 @@ def text(run: Run) -> str:
     if "clock" in metrics:
         lines += ["", f"The time since the start, regressed from the network's inputs for people"
                   f" whom the regression has not seen: R² {metrics['clock']:.2f}"
-                  f" (limit {LIMIT:g})."]
+                  f" ({'within' if metrics['clock'] <= LIMIT else 'above'} the limit of {LIMIT:g})."]
     if "faces" in metrics:
         lines += ["", *face_table(metrics["faces"]).splitlines()]
     lines += ["", "Probabilities are for as many ones as zeros: one half is the threshold."
