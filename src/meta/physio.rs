@@ -284,9 +284,19 @@ mod tests {
             quality: vec![("eda".into(), 0.0), ("ppg".into(), 0.5)],
             ..PhysioMeta::default()
         });
-        assert_eq!((one.hr, one.scr_rate), (Some(72.5), Some(6.0)));
+        // Both hearts and both skins are known: what is told stays that of the first.
+        assert_eq!((one.hr, one.scr_rate), (Some(72.5), None));
         assert_eq!(one.time, ClockTime::from_seconds(301));
         assert_eq!(one.quality.len(), 3);
         assert_eq!(one.quality[1], ("eda".into(), 1.0));
+        let mut heart = PhysioMeta {
+            hr: Some(60.0),
+            ..PhysioMeta::default()
+        };
+        heart.add(&example());
+        assert_eq!(
+            (heart.hr, heart.sdnn, heart.scl),
+            (Some(60.0), None, example().scl)
+        );
     }
 }
